@@ -161,11 +161,11 @@ fn costs(criterion: &mut Criterion) {
 }
 
 fn flood(criterion: &mut Criterion) {
-    // The tokens come all at once, which the bound on all answers would forbid.
+    // The tokens are requested all at once, which the bound on all answers would prevent.
     let mut bench = Bench::new(|config| config.answer_bytes = u32::MAX);
     let item = big(5);
     let tokens: Vec<Vec<u8>> = (0..FLOODERS).map(|index| bench.token(host(index), item.target())).collect();
-    // What arrives is in the cache: the network has just put it there.
+    // A received datagram is in the cache: the system has just written it there.
     let mut datagram = put(&item, &tokens[0], Some(&[9; 64]));
     let place = datagram.windows(7).position(|bytes| bytes == b"token8:").expect("a token") + 7;
     let find = query(Method::FindNode { target: NodeId::from_bytes([5; 20]), want: Want::NONE });
@@ -179,7 +179,7 @@ fn flood(criterion: &mut Criterion) {
     };
     let mut asker = 0;
     let mut timed = |bench: &mut Bench| {
-        // What is due by the clock is no part of the answer.
+        // Timers are not part of the answer.
         bench.answer(host(300_000 + asker), &ping);
         asker = (asker + 1) % 10_000;
         let (from, begun) = (host(200_000 + asker), Clock::now());

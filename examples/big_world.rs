@@ -26,7 +26,7 @@ fn main() {
     // Most have the smallest limits; up to a hundred are large enough for lookups.
     let (small, large) = (Arc::new(Profile::of_world(nodes as usize)), Arc::new(Profile::default()));
     let is_large = |index: usize| index.is_multiple_of(500) && index < 50_000;
-    let (start, born) = (Instant::now(), world.now());
+    let (start, begun) = (Instant::now(), world.now());
     let mut hosts = Vec::new();
     while hosts.len() < nodes as usize {
         let more = (nodes as usize - hosts.len()).min(hosts.len().max(1000));
@@ -40,7 +40,7 @@ fn main() {
     report(&world, hosts.len(), start, before);
     println!(
         "all are known after {:.0?} of virtual time, in {:.1?}; {:.1} datagrams sent by each",
-        world.now() - born,
+        world.now() - begun,
         start.elapsed(),
         world.counters().sent as f64 / hosts.len() as f64,
     );

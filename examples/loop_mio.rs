@@ -42,8 +42,8 @@ impl Host {
         Ok(Self { node, socket })
     }
 
-    /// Sends what the node makes. After every input, so that a burst of queries does not overflow
-    /// the ring of answers.
+    /// Sends what the node has to send. Call it after every input, so that a burst of queries does not
+    /// overflow the ring of answers.
     fn transmit(&mut self) {
         let mut buf = [0; MAX_DATAGRAM];
         while let Some(transmit) = self.node.poll_transmit(now(), &mut buf) {
@@ -51,13 +51,13 @@ impl Host {
                 // The socket is full. UDP may lose datagrams, so this one is lost; a busy node
                 // would keep it, stop polling and wait for `Interest::WRITABLE`.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => self.node.handle_unsent(now(), transmit.destination), // it sends it again
+                Err(_) => self.node.handle_unsent(now(), transmit.destination), // sent again later
                 Ok(_) => {}
             }
         }
     }
 
-    /// Reads until there is nothing: `mio` does not tell again of what was left unread.
+    /// Reads until the socket is empty: `mio` does not report unread datagrams again.
     fn receive(&mut self) -> io::Result<()> {
         let mut buf = [0; 65_535];
         loop {
@@ -110,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).chain([END]).min();
         match poll.poll(&mut happened, deadline.map(|at| at - now())) {
-            // It tells of nothing, and something may have arrived, which comes before the deadlines.
+            // Without events something may still have arrived, which must be handled before the deadlines.
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 hosts.iter_mut().try_for_each(Host::receive)?
             }

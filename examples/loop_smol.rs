@@ -32,7 +32,7 @@ struct Host {
 }
 
 impl Host {
-    /// A node that starts from `known`, or waits to be found.
+    /// Creates a node that bootstraps from `known`, or waits for queries.
     fn new(known: Option<SocketAddr>) -> Result<Self, Box<dyn Error>> {
         let mut config = Config::default();
         // For many nodes on loopback; a node of the real DHT keeps the defaults.
@@ -46,7 +46,7 @@ impl Host {
         Ok(Self { node, socket: Async::<UdpSocket>::bind((Ipv4Addr::LOCALHOST, 0))? })
     }
 
-    /// The loop, up to the next event. Dropped half-way it loses one datagram at most, which UDP
+    /// Runs the loop up to the next event. Dropping the future loses one datagram at most, which UDP
     /// may do as well.
     async fn next_event(&mut self) -> io::Result<Event> {
         let Self { node, socket } = self;
@@ -54,9 +54,9 @@ impl Host {
         let mut streak = 0; // datagrams in a row
         loop {
             while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
-                // Waits where the socket is full; what else there is to send waits in the node.
+                // Waits while the socket is full; other datagrams wait in the node.
                 if socket.send_to(&buf[..transmit.size], transmit.destination).await.is_err() {
-                    node.handle_unsent(now(), transmit.destination); // it sends it again
+                    node.handle_unsent(now(), transmit.destination); // sent again later
                 }
             }
             if let Some(event) = node.poll_event() {
@@ -77,8 +77,8 @@ impl Host {
                 Some(Err(error)) => return Err(error),
                 None => 0,
             };
-            // What has arrived comes first, or answers that wait would count as missing; but a stream of
-            // datagrams must not hold it up. Early calls are harmless.
+            // Arrived datagrams come first, or waiting answers would count as missing; but a stream of
+            // datagrams must not delay timers. Early calls are harmless.
             if streak % 64 == 0 {
                 node.handle_timeout(now());
             }

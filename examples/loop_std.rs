@@ -32,13 +32,13 @@ struct Host {
 }
 
 impl Host {
-    /// A node that starts from `known`, or waits to be found.
+    /// Creates a node that bootstraps from `known`, or waits for queries.
     fn new(known: Option<SocketAddr>) -> Result<Self, Box<dyn Error>> {
         let mut config = Config::default();
-        // What isolates us from the internet, and lets many nodes share an IP address. A node of
-        // the real DHT wants neither.
+        // Isolates the nodes from the internet, and lets many share an IP address. A node of
+        // the real DHT needs neither.
         (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
-        config.ipv6 = false; // the other family would want a socket of its own
+        config.ipv6 = false; // the other family would need its own socket
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());
@@ -48,14 +48,14 @@ impl Host {
         Ok(Self { node, socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))? })
     }
 
-    /// The loop, until an event is the one that the caller waits for.
+    /// Runs the loop until the event that the caller waits for.
     fn run_until(&mut self, is_last: impl Fn(Event) -> bool) -> io::Result<()> {
         let Self { node, socket } = self;
         let mut buf = [0; 65_535]; // as large as datagrams get: one that is cut short is lost
         let mut streak = 0; // datagrams in a row
         while now() < END {
             while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
-                // No network, a firewall: no reason to stop, and the node sends it again.
+                // No network or a firewall is no reason to stop: the node sends the datagram again.
                 if socket.send_to(&buf[..transmit.size], transmit.destination).is_err() {
                     node.handle_unsent(now(), transmit.destination);
                 }
@@ -65,7 +65,7 @@ impl Host {
                     return Ok(());
                 }
             }
-            // Only now, for sending sets deadlines. The socket refuses to wait for no time at all.
+            // Only now, because sending sets deadlines. A read timeout of zero is an error.
             let wait = node.poll_timeout().map_or(END, |at| at.min(END)) - now();
             socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
             streak = match socket.recv_from(&mut buf) {
@@ -76,8 +76,8 @@ impl Host {
                 Err(error) if is_passing(error.kind()) => 0,
                 Err(error) => return Err(error),
             };
-            // What has arrived comes first, or answers that wait would count as missing; but a stream of
-            // datagrams must not hold it up. Early calls are harmless.
+            // Arrived datagrams come first, or waiting answers would count as missing; but a stream of
+            // datagrams must not delay timers. Early calls are harmless.
             if streak % 64 == 0 {
                 node.handle_timeout(now());
             }
@@ -86,8 +86,8 @@ impl Host {
     }
 }
 
-/// The timeout, under both of its names; a signal; and what Windows says where an earlier datagram
-/// was refused, without telling which.
+/// Whether an error is harmless: a timeout (with two names), a signal, or the error of Windows if an earlier
+/// datagram was refused.
 fn is_passing(error: ErrorKind) -> bool {
     use ErrorKind::{ConnectionReset, Interrupted, TimedOut, WouldBlock};
     matches!(error, WouldBlock | TimedOut | Interrupted | ConnectionReset)

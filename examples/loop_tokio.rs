@@ -1,4 +1,4 @@
-//! The loop over `tokio`: a task owns the node, other tasks send it lookups and get the events.
+//! The loop over `tokio`: a task owns the node, other tasks send it lookups and receive the events.
 //!
 //! Three nodes on loopback: the second announces a peer to the first, where the third finds it.
 //!
@@ -27,19 +27,19 @@ fn now() -> Instant {
     Instant::ZERO + START.elapsed()
 }
 
-/// What other tasks want of the node, and where its events go.
+/// A lookup for the node, and the channel for its events.
 type Command = (Lookup, UnboundedSender<Event>);
 
-/// The loop, until nobody is left to give commands, or the socket fails.
+/// Runs the loop until no task is left to send commands, or the socket fails.
 async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>) {
     let mut users = BTreeMap::new();
     let mut buf = vec![0; 65_535];
     let mut streak = 0; // datagrams since it was time for something
     loop {
         while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
-            // Waits where the socket is full; what else there is to send waits in the node.
+            // Waits while the socket is full; other datagrams wait in the node.
             if socket.send_to(&buf[..transmit.size], transmit.destination).await.is_err() {
-                node.handle_unsent(now(), transmit.destination); // it sends it again
+                node.handle_unsent(now(), transmit.destination); // sent again later
             }
         }
         while let Some(event) = node.poll_event() {
@@ -49,10 +49,10 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
                 && let Some(user) = users.get(&lookup)
                 && UnboundedSender::send(user, event).is_err()
             {
-                node.cancel(lookup); // nobody waits for it any more
+                node.cancel(lookup); // no task waits for it any more
             }
         }
-        // What is done or cancelled is not reported on; its user sees the channel close.
+        // Ended lookups report nothing more; their users see the channel close.
         users.retain(|&lookup, _| node.lookup_report(lookup).is_some());
         let due = node.poll_timeout().map(|at| *START + (at - Instant::ZERO));
         tokio::select! {
@@ -68,21 +68,21 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
             () = sleep_until(due.unwrap_or(*START)), if due.is_some() => streak = 0,
             command = commands.recv() => {
                 let Some((lookup, user)) = command else { return };
-                // Where there is no room for it, the user's channel closes without an event.
+                // If there is no slot for it, the user's channel closes without an event.
                 if let Ok(id) = node.lookup(now(), lookup, &LookupOptions::default()) {
                     users.insert(id, user);
                 }
             }
         }
-        // What has arrived comes first, or answers that wait would count as missing; but a stream of
-        // datagrams must not hold it up. Early calls are harmless.
+        // Arrived datagrams come first, or waiting answers would count as missing; but a stream of
+        // datagrams must not delay timers. Early calls are harmless.
         if streak % 64 == 0 {
             node.handle_timeout(now());
         }
     }
 }
 
-/// Starts a node that knows `known`; where it is, and where it takes commands.
+/// Starts a node that bootstraps from `known`, and returns its address and its channel of commands.
 async fn spawn(known: Option<SocketAddr>) -> Result<(SocketAddr, Sender<Command>), Box<dyn Error>> {
     let (mut config, mut seed) = (Config::default(), [0; 32]);
     // For many nodes on loopback; a node of the real DHT keeps the defaults.

@@ -13,10 +13,10 @@ use crate::node::api::error::{QueryError, StartError};
 use crate::node::api::event::{Event, NodeInfo, QueryId};
 use crate::node::storage::Storage;
 
-/// How long a node that does not support the query is left alone; by then it may be another one.
+/// How long a node that does not support the query is not queried again; its address may then have another node.
 const UNSUPPORTED: Duration = Duration::from_secs(3600);
 
-/// How long a node is left alone after a failure; it doubles with each further one.
+/// How long a node is not queried again after a failure; the time doubles with each further one.
 const FAILED: Duration = Duration::from_secs(15 * 60);
 
 /// Maximum time between queries to a node, which is also the longest interval that BEP 51 allows.
@@ -100,9 +100,9 @@ pub struct CrawlReport {
     pub crowded: u64,
 }
 
-/// Traverses the keyspace and queries every node it learns of for a sample of its infohashes (BEP 51).
+/// Traverses the keyspace and queries every node found for a sample of its infohashes (BEP 51).
 ///
-/// It drives a [`Node`] through the public interface, and like that it has neither clock nor socket:
+/// A crawler uses the public interface of a [`Node`], and like a node it has neither clock nor socket:
 ///
 /// ```
 /// # use dht_proto::{Config, CrawlOptions, Crawler, Instant, Limits, MAX_DATAGRAM, Node};
@@ -122,10 +122,10 @@ pub struct CrawlReport {
 /// # assert!(until.is_some());
 /// ```
 ///
-/// Nodes are queried in the order of their ids, round and round. Every second query asks for the neighbours of the
+/// Nodes are queried in the order of their ids, again and again. Every second query asks for the neighbours of the
 /// node itself, which it knows best, the others for nodes elsewhere, so that all of the keyspace is covered. A
-/// node is queried again once its specified interval has passed. A node that does not respond is left alone for a
-/// quarter of an hour, then for half an hour, and so on.
+/// node is queried again once its specified interval has passed. A node that does not respond is not queried
+/// again for a quarter of an hour, then for half an hour, and so on.
 ///
 /// In a simulated network of 300 nodes with 40 torrents each, a fifth of them dead, and another 30 malicious
 /// nodes, a crawl with one query every 50 ms found 71 % of all torrents within 15 s, 97 % within a minute, when it
@@ -167,7 +167,7 @@ struct Known {
     port: u16,
     /// Number of successive queries without a response.
     failures: u8,
-    has_answered: bool,
+    has_responded: bool,
 }
 
 impl Crawler {
@@ -193,7 +193,7 @@ impl Crawler {
 
     /// Sends queries that are due.
     pub fn poll<S: Storage>(&mut self, now: Instant, node: &mut Node<S>) {
-        self.rouse(now);
+        self.wake(now);
         if self.ready.is_empty() && now >= self.reseed_at {
             self.reseed_at = now + RESEED;
             self.by_endpoint = !node.limits_sources();
@@ -226,20 +226,20 @@ impl Crawler {
         let Some(key) = self.asked.remove(&query) else { return false };
         match result {
             Ok(sample) => {
-                node.samples(query).for_each(|infohash| self.take(infohash, addr));
+                node.samples(query).for_each(|infohash| self.report_found(infohash, addr));
                 node.sample_nodes(query).for_each(|info| self.learn(info));
                 if let Some(known) = self.nodes.get_mut(&key) {
                     known.id = sample.id;
                 }
                 if sample.is_supported {
                     let interval = sample.interval.clamp(self.options.revisit.min(MAX_REST), MAX_REST);
-                    self.on_answer(now, key, interval);
+                    self.on_response(now, key, interval);
                 } else {
                     self.on_unsupported(now, key);
                 }
             }
             Err(QueryError::Refused(_)) => self.on_unsupported(now, key),
-            // This says nothing about the queried node.
+            // The queried node is not to blame.
             Err(QueryError::Disabled) => {
                 self.report.failed += 1;
                 self.make_ready(key);
@@ -287,7 +287,7 @@ impl Crawler {
     }
 
     /// Makes nodes available for queries whose waiting time has passed.
-    fn rouse(&mut self, now: Instant) {
+    fn wake(&mut self, now: Instant) {
         for later in [&mut self.resting, &mut self.silent] {
             while let Some((_, key)) = later.first().copied().filter(|(at, _)| *at <= now) {
                 later.pop_first();
@@ -304,18 +304,18 @@ impl Crawler {
         }
     }
 
-    fn on_answer(&mut self, now: Instant, key: Endpoint, pause: Duration) {
+    fn on_response(&mut self, now: Instant, key: Endpoint, pause: Duration) {
         self.report.answered += 1;
         if let Some(known) = self.nodes.get_mut(&key) {
-            self.unproven -= usize::from(!known.has_answered);
-            (known.has_answered, known.failures) = (true, 0);
+            self.unproven -= usize::from(!known.has_responded);
+            (known.has_responded, known.failures) = (true, 0);
             self.resting.insert((now + pause, key));
         }
     }
 
     fn on_unsupported(&mut self, now: Instant, key: Endpoint) {
         self.report.unsupported += 1;
-        self.on_answer(now, key, UNSUPPORTED);
+        self.on_response(now, key, UNSUPPORTED);
     }
 
     fn on_silence(&mut self, now: Instant, key: Endpoint) {
@@ -345,7 +345,7 @@ impl Crawler {
             return *id;
         }
         let parts = u64::from(self.nodes.len().max(1).ilog2()) + 1;
-        // Any value will do, as long as it varies.
+        // The filler needs no randomness, only variation.
         let mut filler = *id.as_bytes();
         filler.rotate_left(1 + (turn / 2 % 19) as usize);
         id.sibling((turn / 2 % parts) as u32, &NodeId::from_bytes(filler))
@@ -364,15 +364,15 @@ impl Crawler {
                 return;
             }
         }
-        let known = Known { id: info.id, port: endpoint.port(), failures: 0, has_answered: false };
+        let known = Known { id: info.id, port: endpoint.port(), failures: 0, has_responded: false };
         self.nodes.insert(key, known);
         self.unproven += 1;
         self.ready.insert((info.id, key));
     }
 
-    /// Forgets a node in favour of a new one with this id, and returns whether there is room now.
+    /// Forgets a node in favour of a new one with this id, and returns whether one was forgotten.
     ///
-    /// It is the silent node with the longest time to wait, or else the one whose turn comes last, if that is
+    /// That is the silent node with the longest time to wait, or else the one whose turn comes last, if that is
     /// later than the turn of the new one.
     ///
     /// A node whose interval has not passed is kept: it would soon be listed again, and queried too early (BEP
@@ -387,8 +387,8 @@ impl Crawler {
         let last = self.ready.range(..=self.cursor).next_back().or_else(|| self.ready.last()).copied();
         let turn = |id: NodeId| (id <= self.cursor.0, id);
         let Some(last) = last.filter(|last| turn(id) < turn(last.0)) else { return false };
-        let has_answered = self.nodes.get(&last.1).is_some_and(|known| known.has_answered);
-        if has_answered && 2 * self.unproven >= self.options.nodes {
+        let has_responded = self.nodes.get(&last.1).is_some_and(|known| known.has_responded);
+        if has_responded && 2 * self.unproven >= self.options.nodes {
             return false;
         }
         self.ready.remove(&last);
@@ -398,10 +398,10 @@ impl Crawler {
 
     fn forget(&mut self, key: &Endpoint) {
         let known = self.nodes.remove(key);
-        self.unproven -= usize::from(known.is_some_and(|known| !known.has_answered));
+        self.unproven -= usize::from(known.is_some_and(|known| !known.has_responded));
     }
 
-    fn take(&mut self, infohash: InfoHash, node: SocketAddr) {
+    fn report_found(&mut self, infohash: InfoHash, node: SocketAddr) {
         if self.seen.insert(infohash) {
             self.report.found += 1;
             self.found.push_back(Found { infohash, node });
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_asked_in_the_order_of_their_ids_round_and_round() {
+    fn nodes_are_queried_in_the_order_of_their_ids_again_and_again() {
         let mut crawler = crawler(10);
         [50, 10, 30].into_iter().for_each(|id| crawler.learn(info(id, id)));
         crawler.cursor.0 = NodeId::from_bytes([20; 20]);
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_those_give_way_that_would_be_asked_last() {
+    fn if_there_is_no_room_the_node_whose_turn_comes_last_is_forgotten() {
         let mut crawler = crawler(3);
         crawler.cursor.0 = NodeId::from_bytes([20; 20]);
         [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
@@ -499,34 +499,34 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_the_silent_give_way_first_and_whose_interval_runs_never() {
+    fn if_there_is_no_room_silent_nodes_are_forgotten_first_and_never_one_within_its_interval() {
         let mut crawler = crawler(3);
         let now = Instant::ZERO;
         [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
         let [first, second, third] = [(); 3].map(|()| crawler.next_ready().unwrap());
-        crawler.on_answer(now, first, MAX_REST);
+        crawler.on_response(now, first, MAX_REST);
         crawler.on_silence(now, second);
         crawler.on_unsupported(now, third);
         crawler.learn(info(21, 21));
         assert!(ids(&crawler).eq([21]) && !crawler.nodes.contains_key(&second));
         let newcomer = crawler.next_ready().unwrap();
-        crawler.on_answer(now, newcomer, FAILED);
+        crawler.on_response(now, newcomer, FAILED);
         crawler.learn(info(22, 22));
         assert_eq!((crawler.nodes.len(), ids(&crawler).count(), crawler.report.crowded), (3, 0, 2));
-        crawler.rouse(now + FAILED);
+        crawler.wake(now + FAILED);
         assert!(ids(&crawler).eq([21]), "its interval is over");
     }
 
     #[test]
-    fn endless_newcomers_push_out_no_more_than_half_of_those_that_have_answered() {
+    fn endless_new_nodes_replace_no_more_than_half_of_those_that_have_responded() {
         let mut crawler = crawler(100);
         (0..100).for_each(|id| crawler.learn(info(100 + id, id)));
         while let Some(key) = crawler.next_ready() {
-            crawler.on_answer(Instant::ZERO, key, FAILED);
+            crawler.on_response(Instant::ZERO, key, FAILED);
         }
-        crawler.rouse(Instant::ZERO + FAILED);
+        crawler.wake(Instant::ZERO + FAILED);
         crawler.cursor.0 = NodeId::ZERO;
-        let proven = |crawler: &Crawler| crawler.nodes.values().filter(|known| known.has_answered).count();
+        let proven = |crawler: &Crawler| crawler.nodes.values().filter(|known| known.has_responded).count();
         for round in 1..50_u8 {
             (100..250).for_each(|host| crawler.learn(info(round, host)));
             assert_eq!((proven(&crawler), crawler.unproven, crawler.nodes.len()), (50, 50, 100));
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn an_infohash_is_told_once_as_long_as_it_is_remembered() {
+    fn an_infohash_is_reported_once_as_long_as_it_is_remembered() {
         let mut seen = Seen::new(10);
         let hash = |byte| InfoHash::from_bytes([byte; 20]);
         assert!((0..5).all(|byte| seen.insert(hash(byte))));

@@ -37,6 +37,7 @@
 //! - [`guide::architecture`]: the parts of a node, and where a change belongs
 //! - [`guide::embedding`]: loops, torrent engines, several addresses
 //! - [`guide::security`]: attacks, defences, and what is left of each attack
+//! - [`guide::testing`]: your own program on a private network, or in virtual time
 //! - [`guide::glossary`]: terms, and what other implementations call them
 //!
 //! All memory is reserved when a node is created, as much as [`Limits`] say, and never grows. Rates, budgets and

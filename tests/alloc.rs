@@ -1,4 +1,4 @@
-//! What a node takes: nothing after its birth, and little before.
+//! Memory of a node: nothing is allocated after its creation, and its size is bounded.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
@@ -21,7 +21,7 @@ use dht_proto::{
     wire::{MAX_VALUE_LEN, PutItem},
 };
 
-/// Counts what each thread asks of the system's allocator.
+/// Counts the calls of each thread to the system's allocator.
 struct Counting;
 
 thread_local! {
@@ -32,7 +32,7 @@ fn count() {
     CALLS.with(|calls| calls.set(calls.get() + 1));
 }
 
-// SAFETY: every call is passed on as it came.
+// SAFETY: every call is passed on unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -58,25 +58,25 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `act` asks of the allocator.
+/// Counts the calls of `act` to the allocator.
 fn calls<T>(act: impl FnOnce() -> T) -> (u64, T) {
     let before = CALLS.get();
     let result = act();
     (CALLS.get() - before, result)
 }
 
-/// A network that answers most queries of the node. It is no world of the laboratory, since whatever it allocated
-/// would be counted.
+/// A network that answers most queries of the node. It is not a world of the simulator, because what that
+/// allocates would be counted.
 struct Crowd<S: Storage> {
     node: Node<S>,
     now: Instant,
-    dice: u64,
-    /// Datagrams for the node that a query of its own caused.
-    mail: [(SocketAddr, usize, [u8; MAX_DATAGRAM]); 64],
+    rng: u64,
+    /// Answers to queries of the node, on their way to it.
+    answers: [(SocketAddr, usize, [u8; MAX_DATAGRAM]); 64],
     len: usize,
     sent: u64,
     events: u64,
-    /// What both sides store and look for (BEP 44).
+    /// Items that both sides store and look up (BEP 44).
     #[cfg(feature = "items")]
     items: [Item; ITEMS],
     /// Items that were found.
@@ -89,8 +89,8 @@ impl<S: Storage> Crowd<S> {
         Self {
             node,
             now: Instant::from_micros(1),
-            dice: 1,
-            mail: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
+            rng: 1,
+            answers: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
             len: 0,
             sent: 0,
             events: 0,
@@ -101,20 +101,20 @@ impl<S: Storage> Crowd<S> {
         }
     }
 
-    fn roll(&mut self, bound: u64) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.dice >> 33) % bound
+    fn below(&mut self, bound: u64) -> u64 {
+        self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.rng >> 33) % bound
     }
 
     fn id(&mut self) -> NodeId {
-        NodeId::from_bytes(std::array::from_fn(|_| self.roll(256) as u8))
+        NodeId::from_bytes(std::array::from_fn(|_| self.below(256) as u8))
     }
 
     fn host(&mut self) -> SocketAddr {
-        addr(self.roll(2000) as usize)
+        addr(self.below(2000) as usize)
     }
 
-    /// Every host has one id.
+    /// Returns the id of a host.
     fn id_of(host: SocketAddr) -> NodeId {
         let SocketAddr::V4(host) = host else { return NodeId::ZERO };
         let mut hash = u64::from(host.ip().to_bits());
@@ -130,14 +130,14 @@ impl<S: Storage> Crowd<S> {
         self.node.handle_datagram(self.now, from, &bytes[..len]);
     }
 
-    /// Everything the node has to say; nine of ten hosts answer.
+    /// Sends everything the node has to send; nine of ten hosts answer.
     fn drain(&mut self) {
         let mut buf = [0; MAX_DATAGRAM];
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
             self.sent += 1;
             let message = Message::parse(&buf[..transmit.size]).expect("it parses");
             let Body::Query(query) = message.body else { continue };
-            if self.len == self.mail.len() || transmit.destination.port() != 6881 || self.roll(10) == 0 {
+            if self.len == self.answers.len() || transmit.destination.port() != 6881 || self.below(10) == 0 {
                 continue;
             }
             let (mut nodes, mut peers) = ([0; 8 * 26], [0; 4 * 6]);
@@ -161,8 +161,8 @@ impl<S: Storage> Crowd<S> {
                 Method::Get { target, .. } => {
                     response.nodes = Some(nodes.finish());
                     response.token = Some(b"a token");
-                    // Of two versions now this one, now that one, and seldom a forgery.
-                    let (first, is_forged) = (self.roll(ITEMS as u64) as usize, self.roll(16) == 0);
+                    // One of two versions, and rarely a forgery.
+                    let (first, is_forged) = (self.below(ITEMS as u64) as usize, self.below(16) == 0);
                     let mut items = self.items.iter().cycle().skip(first).take(ITEMS);
                     if let Some(item) = items.find(|item| item.target() == target) {
                         (response.value, response.seq) = (Some(item.value()), item.seq());
@@ -174,7 +174,7 @@ impl<S: Storage> Crowd<S> {
                 _ => {}
             }
             let answer = Message::new(message.transaction, Body::Response(response));
-            let mail = &mut self.mail[self.len];
+            let mail = &mut self.answers[self.len];
             (mail.0, mail.1) = (transmit.destination, answer.emit(&mut mail.2).expect("it fits"));
             self.len += 1;
         }
@@ -183,19 +183,19 @@ impl<S: Storage> Crowd<S> {
         }
     }
 
-    /// Time passes; what is due happens, and what was sent arrives.
+    /// Lets time pass: timers fire, and answers arrive.
     fn tick(&mut self, time: Duration) {
         self.now = self.now + time;
         self.node.handle_timeout(self.now);
         self.drain();
         for at in 0..std::mem::take(&mut self.len) {
-            let (from, len, bytes) = self.mail[at];
+            let (from, len, bytes) = self.answers[at];
             self.node.handle_datagram(self.now, from, &bytes[..len]);
         }
         self.drain();
     }
 
-    /// A query of a host; returns the token in the answer, if there is one.
+    /// Sends a query of a host to the node, and returns the token in the answer, if there is one.
     fn ask(&mut self, from: SocketAddr, method: Method<'_>) -> Option<[u8; 8]> {
         let id = Self::id_of(from);
         self.deliver(from, &Message::new(b"abcd", Body::Query(Query { id, method })));
@@ -210,11 +210,11 @@ impl<S: Storage> Crowd<S> {
         token
     }
 
-    /// Somebody asks for everything, announces itself and stores an item with the tokens that it
-    /// gets, and floods.
-    fn bustle(&mut self) {
+    /// A host sends every query, announces itself and stores an item with the tokens that it
+    /// received, and floods the node.
+    fn load(&mut self) {
         let (from, target) = (self.host(), self.id());
-        let infohash = InfoHash::from_bytes([self.roll(40) as u8; 20]);
+        let infohash = InfoHash::from_bytes([self.below(40) as u8; 20]);
         let methods = [
             Method::Ping,
             Method::FindNode { target, want: Want::BOTH },
@@ -223,7 +223,7 @@ impl<S: Storage> Crowd<S> {
         ];
         for method in methods {
             if let Some(token) = self.ask(from, method) {
-                let (port, name) = (1 + self.roll(60_000) as u16, None);
+                let (port, name) = (1 + self.below(60_000) as u16, None);
                 let (implied_port, seed, token) = (false, false, &token[..]);
                 self.ask(from, Method::AnnouncePeer { infohash, port, implied_port, seed, token, name });
             }
@@ -238,8 +238,8 @@ impl<S: Storage> Crowd<S> {
         self.drain();
     }
 
-    /// Ten hours of everything a node goes through.
-    fn live(&mut self) {
+    /// Ten hours of everything that a node can do.
+    fn run(&mut self) {
         for round in 0..2000_u64 {
             let host = self.host();
             let _ = self.node.add_node(self.now, host);
@@ -263,7 +263,7 @@ impl<S: Storage> Crowd<S> {
             for _ in 0..8 {
                 self.tick(Duration::from_millis(50));
             }
-            self.bustle();
+            self.load();
             if let (Ok(query), 0) = (sampled, round % 11) {
                 assert!(self.node.samples(query).count() <= 64);
                 self.node.cancel_query(query);
@@ -296,18 +296,18 @@ impl<S: Storage> Crowd<S> {
 
 #[cfg(feature = "items")]
 impl<S: Storage> Crowd<S> {
-    /// Somebody asks for an item and puts it, now and then with a wrong signature or for an older one.
+    /// A host gets and puts an item, sometimes with a wrong signature or in place of an older version.
     fn store(&mut self, from: SocketAddr) {
-        let mut item = self.items[self.roll(ITEMS as u64) as usize].clone();
-        if self.roll(2) == 0 {
+        let mut item = self.items[self.below(ITEMS as u64) as usize].clone();
+        if self.below(2) == 0 {
             let mut value = *b"20:unlike all the rest.";
             value[3..].copy_from_slice(self.id().as_bytes());
-            item = Item::immutable(&value).expect("it is sound");
+            item = Item::immutable(&value).expect("it is valid");
         }
-        let (target, seq) = (item.target(), (self.roll(4) == 0).then_some(2));
+        let (target, seq) = (item.target(), (self.below(4) == 0).then_some(2));
         let Some(token) = self.ask(from, Method::Get { target, seq, want: Want::BOTH }) else { return };
-        let is_forged = self.roll(16) == 0;
-        let cas = (self.roll(4) == 0).then_some(1);
+        let is_forged = self.below(16) == 0;
+        let cas = (self.below(4) == 0).then_some(1);
         let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
         let put = match (&key, item.seq(), item.signature()) {
             (Some(key), Some(seq), Some(sound)) => {
@@ -319,7 +319,7 @@ impl<S: Storage> Crowd<S> {
         self.ask(from, Method::Put { token: &token, target: None, item: put });
     }
 
-    /// The node looks for an item, or publishes it, and keeps it up for a while.
+    /// The node looks up an item or puts it, and publishes it for a while.
     fn publish(&mut self, round: u64) {
         let item = self.items[round as usize % ITEMS].clone();
         let lookup = match item.key() {
@@ -351,7 +351,7 @@ impl<S: Storage> Crowd<S> {
 #[cfg(feature = "items")]
 const ITEMS: usize = 4;
 
-/// Two versions of one, the longest that there is, and one that never changes.
+/// Two versions of one item, the longest possible item, and an immutable one.
 #[cfg(feature = "items")]
 fn items() -> [Item; ITEMS] {
     let secret = SecretKey::from_bytes(&[9; 32]);
@@ -363,11 +363,11 @@ fn items() -> [Item; ITEMS] {
         Item::sign(&secret, b"", 7, &longest),
         Item::immutable(b"12:Hello World!"),
     ]
-    .map(|item| item.expect("it is sound"))
+    .map(|item| item.expect("it is valid"))
 }
 
 #[test]
-fn nothing_allocates_after_birth() {
+fn nothing_allocates_after_a_node_is_created() {
     let mut limits = Limits::default();
     (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);
@@ -375,15 +375,15 @@ fn nothing_allocates_after_birth() {
     {
         (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
     }
-    let (birth, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
-    assert!(birth > 10, "the allocator counts");
+    let (creation, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
+    assert!(creation > 10, "the allocator counts");
     let mut crowd = Box::new(Crowd::new(node));
-    let (count, ()) = calls(|| crowd.live());
+    let (count, ()) = calls(|| crowd.run());
     let stats = crowd.node.stats();
     println!("{} sent, {} events, {stats:#?}", crowd.sent, crowd.events);
-    assert_eq!(count, 0, "calls of the allocator after birth");
+    assert_eq!(count, 0, "calls of the allocator after creation");
 
-    // It was a life worth the name.
+    // Enough has happened for the test to mean something.
     assert!(crowd.node.node_count(Family::V4) > 60 && crowd.events > 5000);
     assert!(
         stats.responses_in.total() > 10_000
@@ -420,7 +420,7 @@ fn a_node_in_a_static_never_allocates_at_all() {
     let (count, ()) = calls(|| {
         let node = Node::with_storage(config, &mut *memory, [7; 32], Instant::ZERO);
         *crowd = Some(Crowd::new(node));
-        crowd.as_mut().as_mut().unwrap().live();
+        crowd.as_mut().as_mut().unwrap().run();
     });
     assert_eq!(count, 0);
     let crowd = crowd.unwrap();

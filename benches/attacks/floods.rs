@@ -63,7 +63,7 @@ pub(crate) fn print_bytes() {
     println!("{:<54}{rate:>9.1} KiB/s", "forged from 600 verified addresses, 5 a second each");
 }
 
-/// Prints the service to honest strangers during a flood of forged queries, and after it.
+/// Prints the service to honest unverified hosts during a flood of forged queries, and after it.
 pub(crate) fn print_strangers() {
     println!(
         "\n200 strangers who ask for a torrent, half of them during a forged flood of 30 kB/s: who gets what"

@@ -8,7 +8,7 @@
 //! - `reflection`: liars that list a victim
 //! - `tables`: entries of one network in the routing table, and its votes on the external address
 //! - `bytes`: forged queries
-//! - `strangers`: service to strangers during a flood of forged queries
+//! - `strangers`: service to unverified hosts during a flood of forged queries
 //! - `signatures`, `swarm`, `swarms`, `items`: floods of what is stored
 //! - `steps`: the longest single call
 //!

@@ -1,7 +1,7 @@
 //! The longest single call into a full node, in real time.
 //!
-//! Every run makes the same calls. Of each call the shortest time of [`RUNS`] runs counts, which leaves
-//! out whatever else the machine does.
+//! Every run makes the same calls. For each call the shortest time of [`RUNS`] runs counts, which leaves
+//! out other work of the machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
@@ -41,7 +41,7 @@ fn show(name: &str, run: impl Fn() -> Times) {
     println!("{:<54}{longest:>9.3}", format!("{name}, {} calls", best.len()));
 }
 
-/// A node with so many peers, and so many of them in each torrent.
+/// Creates a node with this number of peers, and of peers in each torrent.
 fn full(count: usize, per_swarm: usize) -> Target {
     let mut limits = Limits::default();
     (limits.swarms, limits.peers_v4, limits.peers_v6) =
@@ -98,14 +98,14 @@ fn announces(count: usize) -> Times {
     times
 }
 
-/// A node that knows more nodes than its table has room for.
+/// Creates a node that knows more nodes than its table has room for.
 fn known(nodes: usize) -> Target {
     let mut limits = Limits::default();
     limits.nodes_v4 = nodes;
     Target::new(4 * nodes, &limits, |_| ())
 }
 
-/// Hosts report the node's address one by one, until it takes an id that fits.
+/// Lets hosts report the node's address one by one, until it takes an id that matches.
 fn rehome(nodes: usize) -> Times {
     let mut target = known(nodes);
     let claim: SocketAddr = (IpAddr::from([9, 9, 9, 9]), 6881).into();

@@ -120,7 +120,7 @@ pub(crate) fn print_items() {
             target.pass(Duration::from_millis(300));
         }
         let begin = target.node.item_count();
-        // Mined: of many values those whose target is near.
+        // Mined: those of many values whose target is near.
         for at in 0..3000_u32 {
             let item = core::iter::repeat_with(|| text(&mut target, 500))
                 .find(|item| item.target().common_prefix_len(&own) >= 6)

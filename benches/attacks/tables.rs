@@ -19,7 +19,7 @@ pub(crate) fn print() {
             target.verify(in_delegation(Ipv6Addr::new(0x2600, at as u16, 7, 0, 0, 0, 0, 0), 0));
         }
         for at in 0..5000_u64 {
-            // Where there are fewer networks than that, several hosts in each.
+            // Several hosts in each subnet if there are fewer subnets than hosts.
             let SocketAddr::V6(host) = in_delegation(ours, at % (1 << bits)) else { continue };
             let ip = Ipv6Addr::from_bits(host.ip().to_bits() + u128::from(at >> bits));
             target.verify((ip, 6881).into());

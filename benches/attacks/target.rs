@@ -24,7 +24,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Creates a node that knows so many honest hosts, all of them verified.
+    /// Creates a node that knows `honest` verified hosts.
     pub(crate) fn new(known: usize, limits: &Limits, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         adjust(&mut config);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dht_proto::sim::{Churn, Growth, HostId, Network, Returns, World};
 use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, NodeId};
 
-use crate::people::People;
+use crate::hosts::Hosts;
 
 /// A world with churn: a node that leaves soon returns with another id at another address.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Sample {
     pub(crate) nodes: usize,
     /// Average number of contacts in a table.
     pub(crate) contacts: f64,
-    /// Share of the contacts, over all tables, that are up and that strangers reach.
+    /// Share of the contacts, over all tables, that are up and that unknown hosts reach.
     pub(crate) live: f64,
     /// Datagrams that a node sent in a minute, responses included.
     pub(crate) datagrams: f64,
@@ -42,8 +42,8 @@ impl Day {
     pub(crate) fn begin(seed: u64, nodes: usize, limits: Limits) -> Self {
         let mut world = World::new(seed, Network::internet());
         let churn = Churn { session: SESSION, absence: ABSENCE, returns: Returns::Renewed };
-        let people = People { behind_nat: 0.5, limits, churn: Some(churn) };
-        world.grow(nodes, &Growth::default(), people.profiles());
+        let hosts = Hosts { behind_nat: 0.5, limits, churn: Some(churn) };
+        world.grow(nodes, &Growth::default(), hosts.profiles());
         let (before, datagrams) = (sent(&world), world.counters().sent);
         Self { world, before, datagrams }
     }
@@ -101,7 +101,7 @@ fn sent(world: &World) -> BTreeMap<NodeId, Sent> {
     nodes.collect()
 }
 
-/// The number of contacts in all tables, and of those that stand for a node that a stranger reaches.
+/// The number of contacts in all tables, and of those that belong to a node that unknown hosts reach.
 fn contacts(world: &mut World) -> (usize, usize) {
     let stranger = world.next_address();
     let world = &*world;
@@ -110,7 +110,7 @@ fn contacts(world: &mut World) -> (usize, usize) {
     (all().count(), all().filter(|info| id_at(info.addr) == Some(info.id)).count())
 }
 
-/// Announces at one node and looks up at another: whether the peer was found.
+/// Announces at one node and looks up at another; returns whether the peer was found.
 fn meet(world: &mut World) -> bool {
     let infohash = InfoHash::from(world.rng().id());
     let mut look = |lookup| {

@@ -8,7 +8,7 @@ use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{Growth, HostId, Network, Trail, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 
-use crate::people::{People, limits};
+use crate::hosts::{Hosts, limits};
 
 /// Settings of a world, and the number of lookups in it.
 pub(crate) struct Setting {
@@ -36,13 +36,13 @@ impl Setting {
         Self { network, behind_nat: 0.0, dead: 0.0, ..Self::internet(nodes, lookups) }
     }
 
-    /// Builds the world, in which some have announced and others are about to look for them.
+    /// Builds the world, in which some nodes have announced and others are about to look them up.
     ///
-    /// It is the same for the same seed.
+    /// The world is the same for the same seed.
     pub(crate) fn prepare(&self, seed: u64) -> Stage {
         let mut world = World::new(seed, self.network.clone());
-        let people = People { behind_nat: self.behind_nat, limits: limits(), churn: None };
-        let hosts = world.grow(self.nodes, &Growth::default(), people.profiles());
+        let hosts = Hosts { behind_nat: self.behind_nat, limits: limits(), churn: None };
+        let hosts = world.grow(self.nodes, &Growth::default(), hosts.profiles());
         world.run_for(AGE);
 
         let mut taken = BTreeSet::new();
@@ -63,7 +63,7 @@ impl Setting {
             })
             .collect();
         assert!(world.settle(PATIENCE), "the announces end");
-        // A share of all nodes, though only those without a part die.
+        // The share is of all nodes, but only those that neither announce nor look up die.
         let share = self.dead * hosts.len() as f64 / (hosts.len() - taken.len()) as f64;
         for host in hosts {
             if !taken.contains(&host) && world.rng().chance(share) {
@@ -80,7 +80,7 @@ pub(crate) struct Stage {
     pairs: Vec<Pair>,
 }
 
-/// A pair of nodes, one of which looks for the other. No node is in two pairs.
+/// A pair of nodes, one of which looks up the other. No node is in two pairs.
 struct Pair {
     infohash: InfoHash,
     announcer: HostId,
@@ -128,8 +128,8 @@ impl Stage {
         findings.collect()
     }
 
-    /// Average number of contacts in a table; the share of them that is dead; and the share that is
-    /// alive but out of reach of strangers.
+    /// Average number of contacts in a table, the share of them that is dead, and the share that is
+    /// alive but unreachable for unknown hosts.
     pub(crate) fn contacts(&mut self) -> [f64; 3] {
         let stranger = self.world.next_address();
         let world = &self.world;

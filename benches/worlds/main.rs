@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `internet`: 10,000 nodes, log-normal round trips around 80 ms, 2 % loss, half of the nodes behind
-//!   NATs. A peer announces itself, 30 % of the nodes die, and at once another node looks for that
+//!   NATs. A peer announces itself, 30 % of the nodes die, and at once another node looks up that
 //!   peer, in the default configuration; both are drawn from all live nodes. In a second world of the
 //!   same seed, libtorrent's traversal takes its place. Five seeds of 200 lookups take a quarter of an
 //!   hour and a gigabyte of memory.
@@ -22,10 +22,10 @@
 #[path = "../common/args.rs"]
 mod args;
 mod day;
+mod hosts;
 mod internet;
 #[path = "../../examples/common/memory.rs"]
 mod memory;
-mod people;
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ fn main() {
             24
         };
         let nodes = number(1, 1000, 50);
-        follow("tables of the default size", hours, nodes, people::limits());
-        follow("the least tables", hours, nodes, limits(nodes));
+        follow("tables of the default size", hours, nodes, hosts::limits());
+        follow("the smallest tables", hours, nodes, limits(nodes));
     }
 }
 

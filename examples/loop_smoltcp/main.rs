@@ -1,5 +1,5 @@
 //! The loop over `smoltcp`, as on a chip: nodes in `Fixed` memory, a network stack in fixed
-//! buffers, no allocator in either, and no clock but the one that the program is told. Three chips
+//! buffers, no allocator in either, and no clock except the time that the program passes in. Three chips
 //! on one wire: the second announces a peer to the first, where the third finds it.
 //!
 //! ```text
@@ -18,7 +18,8 @@ use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
-/// For a node that answers. One that only asks is content with `Fixed` as it stands.
+/// Limits for a node that answers queries. For one that only sends them, `Fixed` without parameters is
+/// enough.
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.swarms, limits.peers_v4, limits.sources, limits.replies) = (16, 64, 16, 4);
@@ -26,7 +27,7 @@ const LIMITS: Limits = {
 };
 type Memory = dht_proto::fixed!(LIMITS);
 
-/// All memory of a chip. In a firmware: a static, which lies in `.bss`.
+/// All memory of a chip. In firmware this is a static in `.bss`.
 struct Buffers<'a> {
     sockets: [SocketStorage<'a>; 1],
     node: Memory,
@@ -52,7 +53,8 @@ impl<'a> Chip<'a> {
     fn new(index: u8, buffers: &'a mut Buffers<'a>, port: &mut wire::Port) -> Self {
         let mut config = Config::default();
         (config.address_policy, config.ipv6) = (AddressPolicy::Any, false);
-        let node = Node::with_storage(config, &mut buffers.node, [index; 32], Instant::ZERO); // no seed for a real one
+        // A real node needs a random seed.
+        let node = Node::with_storage(config, &mut buffers.node, [index; 32], Instant::ZERO);
         let stack = iface::Config::new(HardwareAddress::Ip);
         let mut interface = Interface::new(stack, port, smoltcp::time::Instant::ZERO);
         let own = IpCidr::new(IpAddress::v4(10, 0, 0, index), 24);
@@ -65,7 +67,7 @@ impl<'a> Chip<'a> {
         Self { node, interface, udp: sockets.add(socket), sockets }
     }
 
-    /// One turn of the loop, after which all that there is to do is done; the events are left.
+    /// Runs one iteration of the loop, which does everything that is due except reading events.
     fn turn(&mut self, now: Instant, port: &mut wire::Port) {
         let stack_now = smoltcp::time::Instant::from_micros(now.as_micros() as i64);
         self.interface.poll(stack_now, port, &mut self.sockets);
@@ -76,12 +78,12 @@ impl<'a> Chip<'a> {
         }
         self.node.handle_timeout(now); // early calls are harmless
         let mut buf = [0; MAX_DATAGRAM];
-        // What the socket has no room for waits in the node, as state, until the next turn.
+        // What does not fit into the socket waits in the node until the next iteration.
         while socket.can_send()
             && let Some(transmit) = self.node.poll_transmit(now, &mut buf)
             && let SocketAddr::V4(destination) = transmit.destination
         {
-            // `BufferFull` is a loss like any other; where there is no route, nobody will answer.
+            // `BufferFull` is a loss like any other; without a route there will be no answer.
             if socket.send_slice(&buf[..transmit.size], destination) == Err(SendError::Unaddressable) {
                 self.node.handle_unreachable(now, transmit.destination);
             }
@@ -112,7 +114,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
         }
-        // Here a chip would sleep, no longer than `Interface::poll_at`; in this program time jumps.
+        // Here a chip would sleep, no longer than until `Interface::poll_at`; in this program time jumps.
         let deadline = chips.iter().filter_map(|chip| chip.node.poll_timeout()).min();
         let arrival = now + Duration::from_millis(1);
         now = if wire::carry(&mut ports) { arrival } else { deadline.unwrap_or(arrival).max(arrival) };

@@ -7,20 +7,20 @@ use smoltcp::time::Instant;
 type Packet = Vec<u8, 1500>;
 type Queue = Deque<Packet, 8>;
 
-/// Where a chip meets the wire.
+/// The network interface of a chip.
 #[derive(Default)]
 pub(crate) struct Port {
     arrived: Queue,
     sent: Queue,
 }
 
-/// Brings what each has sent to all others. Returns whether anything was sent.
+/// Delivers the packets of each port to all others, and returns whether there were any.
 pub(crate) fn carry(ports: &mut [Port]) -> bool {
     let mut carried = false;
     for from in 0..ports.len() {
         while let Some(packet) = ports[from].sent.pop_front() {
             for (_, port) in ports.iter_mut().enumerate().filter(|&(to, _)| to != from) {
-                let _ = port.arrived.push_back(packet.clone()); // lost where there is no room
+                let _ = port.arrived.push_back(packet.clone()); // lost if the queue is full
             }
             carried = true;
         }
@@ -63,7 +63,7 @@ impl TxToken for Room<'_> {
         let mut packet = Packet::new();
         packet.resize(len, 0).expect("it is no longer than the device allows");
         let result = write(&mut packet);
-        let _ = self.0.push_back(packet); // there was room when it was promised
+        let _ = self.0.push_back(packet); // there was room when the token was issued
         result
     }
 }

@@ -1,5 +1,5 @@
-//! Any datagram: reading it must not panic, and what was read must survive being written. Any saved
-//! state, which is bencoded as well: the same.
+//! Any datagram: parsing it must not panic, and the message must be unchanged after being written and parsed.
+//! Any saved state, which is bencoded as well, is checked in the same way.
 #![no_main]
 
 #[path = "../../tests/common/roundtrip.rs"]

@@ -1,18 +1,18 @@
-//! A life of a small world: whatever happens to its nodes, all keep what they promise.
+//! A scenario of a small world: whatever happens, the invariants of all its nodes hold.
 #![no_main]
 
-#[path = "../../tests/common/reborn.rs"]
-mod reborn;
+#[path = "../../tests/common/continued.rs"]
+mod continued;
 #[path = "../../tests/common/scenario/mod.rs"]
 mod scenario;
 #[path = "../../tests/common/world/mod.rs"]
 mod world;
 
-libfuzzer_sys::fuzz_target!(|life: &[u8]| {
-    let transcript = world::live(life);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let transcript = world::run(bytes);
     // Not every time: it takes many times as long.
-    if life.len() % 32 == 0 {
-        let continued = world::live_with(life, reborn::reborn);
-        assert_eq!(continued, transcript, "one life, one transcript, whoever is stopped and continued");
+    if bytes.len() % 32 == 0 {
+        let continued = world::run_with(bytes, continued::continue_node);
+        assert_eq!(continued, transcript, "stopping and continuing nodes does not change the transcript");
     }
 });

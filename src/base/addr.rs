@@ -65,6 +65,7 @@ pub(crate) struct Endpoint {
     port: [u8; 2],
 }
 
+/// The first bytes of an IPv4 address in its mapped form.
 const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 impl Endpoint {
@@ -123,7 +124,7 @@ impl Endpoint {
         bytes
     }
 
-    /// Returns the local network, which one operator is likely to hold: an IPv4 /24 or IPv6 /64.
+    /// Returns the addresses of one link, which one operator is likely to hold: an IPv4 /24 or IPv6 /64.
     pub(crate) fn lan(self) -> u64 {
         match self.as_v4() {
             Some([a, b, c, _]) => u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
@@ -131,12 +132,12 @@ impl Endpoint {
         }
     }
 
-    /// Returns the subnet, which shares one budget of response bytes: an IPv4 /24 or IPv6 /56.
+    /// Returns the subnet, the unit of fairness: an IPv4 /24 or IPv6 /56.
     pub(crate) fn subnet(self) -> u64 {
         if self.as_v4().is_some() { self.lan() } else { self.halves().0 & !0xff }
     }
 
-    /// Returns the wide subnet, which counts once where networks must be distinct: an IPv4 /24 or IPv6 /48.
+    /// Returns the wide subnet, the second unit of fairness: an IPv4 /24 or IPv6 /48.
     ///
     /// A /48 is the most that one customer is assigned (RFC 6177).
     pub(crate) fn wide_subnet(self) -> u64 {
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_group_addresses() {
+    fn subnets_group_addresses() {
         assert_eq!(endpoint("1.2.3.4:1").lan(), endpoint("1.2.3.250:2").lan());
         assert_ne!(endpoint("1.2.3.4:1").lan(), endpoint("1.2.4.4:1").lan());
         assert_eq!(endpoint("[2a00:1:2:3::1]:1").lan(), endpoint("[2a00:1:2:3:ffff::]:1").lan());

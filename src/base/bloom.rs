@@ -14,9 +14,9 @@ const BITS: u32 = 8 * FILTER_LEN as u32;
 
 /// Number of zero bits below which a filter is not plausible.
 ///
-/// With fewer, it counts more than 7000 addresses, while nodes insert at most 6000 and the estimate errs by
-/// 400 (BEP 33).
-const LEAST_ZEROS: u32 = 3;
+/// With fewer, the estimate exceeds 7000 addresses, while nodes insert at most 6000 and the standard error is 400
+/// (BEP 33).
+const MIN_ZEROS: u32 = 3;
 
 /// A set of IP addresses in 256 bytes, whose size can be estimated (BEP 33).
 ///
@@ -83,9 +83,9 @@ impl BloomFilter {
         }
     }
 
-    /// Whether a node can have stored this filter: it is neither full nor counts more than 7000 addresses.
+    /// Whether a node can have stored this filter: the estimate does not exceed 7000 addresses.
     pub fn is_plausible(&self) -> bool {
-        self.zeros() >= LEAST_ZEROS
+        self.zeros() >= MIN_ZEROS
     }
 
     /// Adds an address given by its two bit indices.
@@ -119,6 +119,7 @@ pub(crate) fn filter_indices(ip: &[u8]) -> [u16; 2] {
     [u16::from_le_bytes([a, b]) % BITS as u16, u16::from_le_bytes([c, d]) % BITS as u16]
 }
 
+/// Returns the indices of the two bits that represent an address.
 fn indices_of(ip: IpAddr) -> [u16; 2] {
     match ip.to_canonical() {
         IpAddr::V4(ip) => filter_indices(&ip.octets()),
@@ -126,6 +127,7 @@ fn indices_of(ip: IpAddr) -> [u16; 2] {
     }
 }
 
+/// Returns the byte and the bit of an index.
 const fn place(index: u16) -> (usize, u8) {
     (index as usize / 8 % FILTER_LEN, 1 << (index % 8))
 }

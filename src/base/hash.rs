@@ -4,7 +4,7 @@ use crate::base::addr::Endpoint;
 use crate::base::id::ID_LEN;
 use crate::base::rng::Rng;
 
-/// A secret hash key, so that nobody can target a particular chain, set or counter.
+/// A secret hash key, so that no remote node can target a particular chain, set or counter.
 ///
 /// A hash costs two folded multiplications, a few nanoseconds. It is not a MAC: hash values must never leave
 /// the node.
@@ -12,6 +12,7 @@ use crate::base::rng::Rng;
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Key([u64; 2]);
 
+/// Arbitrary constants that keep zero inputs from cancelling out.
 const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
 
 impl Key {

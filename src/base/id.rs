@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn c_01_a_sibling_shares_exactly_the_bits_asked_for() {
+    fn c_01_a_sibling_shares_exactly_the_requested_bits() {
         let own = NodeId([0b1010_0101; ID_LEN]);
         for filler in [NodeId([0; ID_LEN]), NodeId([0xff; ID_LEN]), own] {
             for bits in 0..160 {

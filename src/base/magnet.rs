@@ -1,5 +1,4 @@
-//! Magnet links, as far as a DHT uses them, and the infohashes of a torrent in every form they are passed
-//! on in.
+//! Magnet links, as far as a DHT uses them, and the infohashes of a torrent in every common form.
 
 use core::str::FromStr;
 
@@ -7,8 +6,9 @@ use thiserror::Error;
 
 use crate::base::id::{ID_LEN, InfoHash, parse_hex};
 
-/// A magnet link, whose parameters name what it leads to: a torrent under `xt` (BEP 9), or the key of one
-/// that changes under `xs` (BEP 46).
+/// A magnet link to a torrent (BEP 9) or to the key of an updatable one (BEP 46).
+///
+/// The parameter `xt` contains the infohash of a torrent, and `xs` the key.
 ///
 /// ```
 /// use dht_proto::MagnetLink;
@@ -24,24 +24,27 @@ pub struct MagnetLink<'a> {
 }
 
 impl<'a> MagnetLink<'a> {
-    /// `None` if the text does not begin with `magnet:?`, in letters of either case. What follows is not
-    /// checked; a fragment, from `#` on, is no part of the parameters.
+    /// Wraps a text that begins with `magnet:?`, in letters of either case; `None` for any other.
+    ///
+    /// The parameters are not checked. A fragment, from `#` on, is not part of them.
     pub fn new(text: &'a str) -> Option<Self> {
         let query = strip_prefix(text, "magnet:?")?;
         Some(Self { query: query.split_once('#').map_or(query, |(query, _)| query) })
     }
 
-    /// The values of a parameter, in the order of the link and as they are written there: not
-    /// percent-decoded. Its name may be in letters of either case, and numbered, as those of several topics
-    /// are: `xt.1`, `xt.2`. Between parameters `&amp;` serves as `&` does: links are copied from HTML.
+    /// Returns the values of a parameter, in the order of the link and not percent-decoded.
+    ///
+    /// The name may be in letters of either case, and numbered, as with several topics: `xt.1`, `xt.2`. Parameters
+    /// may also be separated by `&amp;`, because links are copied from HTML.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a str> {
         let parameters = self.query.split('&').map(|parameter| parameter.trim_start_matches("amp;"));
         let pairs = parameters.filter_map(|parameter| parameter.split_once('='));
         pairs.filter(move |(key, _)| is_name(key, name)).map(|(_, value)| value)
     }
 
-    /// The infohashes under `xt`: the first valid `urn:btih:` (BEP 9, hexadecimal or base32) and the first
-    /// valid `urn:btmh:` (BEP 52). `None` if there is neither.
+    /// Returns the infohashes under `xt`; `None` if there are none.
+    ///
+    /// They are the first valid `urn:btih:` (BEP 9, hexadecimal or base32) and the first valid `urn:btmh:` (BEP 52).
     pub fn infohashes(self) -> Option<InfoHashes> {
         let find = |namespace, parse: fn(&str) -> Option<InfoHash>| {
             self.values("xt").find_map(|topic| parse_topic(topic, namespace, parse))
@@ -50,8 +53,9 @@ impl<'a> MagnetLink<'a> {
     }
 }
 
-/// The infohashes of one torrent, each of which names a swarm of its own: a hybrid torrent has one of
-/// version 1 and one of version 2 (BEP 52), any other torrent has one.
+/// The infohashes of one torrent, each with a swarm of its own.
+///
+/// A hybrid torrent has one of version 1 and one of version 2 (BEP 52), any other torrent has one.
 ///
 /// ```
 /// use dht_proto::InfoHashes;
@@ -69,7 +73,7 @@ pub struct InfoHashes {
 }
 
 impl InfoHashes {
-    /// Every infohash once, that of version 1 first.
+    /// Iterates over the infohashes, version 1 first.
     pub fn iter(self) -> impl Iterator<Item = InfoHash> {
         [self.first].into_iter().chain(self.second)
     }
@@ -99,7 +103,7 @@ impl FromStr for InfoHashes {
     }
 }
 
-/// Why a text names no torrent.
+/// The error returned when a text contains no infohash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("expected 40 or 64 hexadecimal digits, 32 base32 digits, or a magnet link with one of these")]
 pub struct ParseInfoHashesError;
@@ -110,17 +114,19 @@ const SHA256_LEN: usize = 32;
 /// The multihash prefix of a SHA-256 hash: its code and its length.
 const SHA256_PREFIX: [u8; 2] = [0x12, SHA256_LEN as u8];
 
-/// Bytes of the longest topic that names an infohash: the namespace and the digits of a multihash.
+/// Length of the longest topic with an infohash: the namespace and the digits of a multihash.
 const MAX_TOPIC_LEN: usize = "urn:btmh:".len() + 2 * (SHA256_PREFIX.len() + SHA256_LEN);
 
-/// The hash in a percent-encoded URN, if the URN is of this namespace, in letters of either case.
+/// Parses the hash in a percent-encoded URN of this namespace, in letters of either case.
 fn parse_topic(topic: &str, namespace: &str, parse: fn(&str) -> Option<InfoHash>) -> Option<InfoHash> {
     let mut buffer = [0; MAX_TOPIC_LEN];
     parse(strip_prefix(percent_decode(topic, &mut buffer)?, namespace)?)
 }
 
-/// `None` if the text is not ASCII, has a `%` without two hexadecimal digits, or is not UTF-8 or too long once
-/// decoded.
+/// Decodes a percent-encoded text.
+///
+/// `None` if the text is not ASCII, has a `%` without two hexadecimal digits, or decodes to something that is too
+/// long or not UTF-8.
 fn percent_decode<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
     let mut len = 0;
     let mut rest = text;
@@ -139,7 +145,7 @@ fn percent_decode<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
     core::str::from_utf8(buffer.get(..len)?).ok()
 }
 
-/// A hash of version 2 is told from one of version 1 by its length.
+/// Parses a hash of version 1 or 2, which differ in length.
 fn parse_hash(text: &str) -> Option<InfoHash> {
     text.parse().ok().or_else(|| parse_base32(text)).or_else(|| parse_sha256(text))
 }
@@ -151,14 +157,14 @@ fn parse_multihash(text: &str) -> Option<InfoHash> {
     if bytes == SHA256_PREFIX { parse_sha256(hash) } else { None }
 }
 
-/// 64 hexadecimal digits, cut to the length of an infohash.
+/// Parses 64 hexadecimal digits, cut to the length of an infohash.
 fn parse_sha256(text: &str) -> Option<InfoHash> {
     let mut bytes = [0; SHA256_LEN];
     parse_hex(text, &mut bytes)?;
     InfoHash::from_slice(&bytes[..ID_LEN])
 }
 
-/// 32 digits of RFC 4648, of either case: five bits each, so that eight digits are five bytes.
+/// Parses 32 base32 digits of either case (RFC 4648): five bits each, so that eight digits are five bytes.
 fn parse_base32(text: &str) -> Option<InfoHash> {
     if text.len() != ID_LEN * 8 / 5 {
         return None;
@@ -179,13 +185,13 @@ fn parse_base32(text: &str) -> Option<InfoHash> {
     Some(InfoHash::from_bytes(bytes))
 }
 
-/// What follows a prefix, whose letters may be of either case: as schemes of links and URNs may.
+/// Removes a prefix, whose letters may be of either case, as those of schemes and URNs may.
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// What follows a namespace in a URN, whose colons may be percent-encoded.
+/// Removes `urn:` and a namespace from a URN, whose colons may be percent-encoded.
 #[cfg(feature = "items")]
 pub(crate) fn strip_urn<'a>(urn: &'a str, namespace: &str) -> Option<&'a str> {
     ["urn", namespace].into_iter().try_fold(urn, |rest, word| {
@@ -194,6 +200,7 @@ pub(crate) fn strip_urn<'a>(urn: &'a str, namespace: &str) -> Option<&'a str> {
     })
 }
 
+/// Whether a key is this name, perhaps numbered.
 fn is_name(key: &str, name: &str) -> bool {
     let number = strip_prefix(key, name).map(|rest| rest.strip_prefix('.').unwrap_or(rest));
     number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))

@@ -16,8 +16,9 @@ pub struct Metric {
     pub value: u64,
 }
 
-/// A field of a struct of metrics: a number, or a struct of numbers that divides one.
+/// A field of a struct of metrics: a number, or a struct that divides a number by a label.
 pub(crate) trait Value {
+    /// Returns the metrics of the field.
     fn described(&self, name: &'static str, help: &'static str) -> impl Iterator<Item = Metric>;
 }
 

@@ -1,4 +1,4 @@
-//! Plain values and containers that every other folder uses; nothing here knows the protocol.
+//! Plain values and containers that every other folder uses, without any knowledge of the protocol.
 //!
 //! - `addr`: packed endpoints, families, subnets and reserved ranges
 //! - `bloom`: the Bloom filter of a scrape (BEP 33)

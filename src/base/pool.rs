@@ -29,6 +29,7 @@ impl Ix {
         self.0 == 0
     }
 
+    /// Returns the index, or `None` instead of [`Ix::NONE`].
     pub(crate) const fn some(self) -> Option<Self> {
         if self.is_none() { None } else { Some(self) }
     }
@@ -71,7 +72,7 @@ impl<T> IndexMut<Ix> for [Slot<T>] {
 pub(crate) struct Pool {
     free: List,
     /// Number of slots ever allocated. Later ones are in no list, so that creating a pool touches no memory.
-    untouched: u32,
+    touched: u32,
     used: u32,
 }
 
@@ -80,9 +81,9 @@ impl Pool {
     pub(crate) fn alloc<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
         let ix = match self.free.pop_front(slots) {
             Some(ix) => ix,
-            None if (self.untouched as usize) < slots.len() => {
-                self.untouched += 1;
-                Ix(self.untouched)
+            None if (self.touched as usize) < slots.len() => {
+                self.touched += 1;
+                Ix(self.touched)
             }
             None => return None,
         };
@@ -99,7 +100,7 @@ impl Pool {
 
     /// Returns the number of slots ever allocated: all later ones are unused.
     pub(crate) const fn touched(&self) -> usize {
-        self.untouched as usize
+        self.touched as usize
     }
 
     /// Returns the number of allocated slots.
@@ -116,8 +117,8 @@ impl Pool {
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
         self.free.is_consistent(slots)
-            && self.used() + self.free.len() == self.untouched as usize
-            && self.untouched as usize <= slots.len()
+            && self.used() + self.free.len() == self.touched as usize
+            && self.touched as usize <= slots.len()
     }
 }
 
@@ -247,7 +248,9 @@ impl Ring {
         lost
     }
 
-    /// Like [`Self::push`], but returns the place for the caller to overwrite: it still holds an earlier value.
+    /// Appends a place for the caller to overwrite, which still holds an earlier value.
+    ///
+    /// Returns the place, if there is one, and the number of values lost as [`Self::push`] does.
     pub(crate) fn push_place<'a, T>(&mut self, values: &'a mut [T]) -> (Option<&'a mut T>, u64) {
         if values.is_empty() {
             return (None, 1);

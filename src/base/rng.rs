@@ -1,11 +1,11 @@
-//! Randomness: one generator, seeded when the node is created, behind everything unpredictable or sampled.
+//! The random number generator of a node, seeded when the node is created.
 
 use chacha20::ChaCha12Rng;
 use rand_core::{Rng as _, SeedableRng};
 
 use crate::base::id::{ID_LEN, NodeId};
 
-/// Words in a block of ChaCha.
+/// Number of words in a block of ChaCha.
 const BLOCK: usize = 16;
 
 /// A cryptographically secure generator: equal seeds give equal streams.

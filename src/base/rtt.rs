@@ -13,13 +13,13 @@ const BINS: usize = 56;
 /// Number of samples at which the weight of the old ones is halved.
 const WINDOW: u16 = 512;
 
-/// Number of samples below which nothing is known about the tail.
+/// Number of samples below which the tail is unknown.
 const ENOUGH: u16 = 16;
 
 /// Stall deadline before there are enough samples.
 const INITIAL_STALL: Duration = Duration::from_secs(1);
 
-/// Least stall deadline: on fast links, late responses are caused by the scheduler of the remote host.
+/// Minimum stall deadline: on fast links, late responses are caused by the scheduler of the remote host.
 const MIN_STALL: Duration = Duration::from_millis(50);
 
 /// The distribution of recent round-trip times.

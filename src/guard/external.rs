@@ -1,14 +1,14 @@
 //! The external address of the node as other nodes see it: a vote over the `ip` field of responses (BEP 42).
 //!
-//! Every response names an address, and any node may lie. The first response that names an address other than
-//! the known one opens a vote on it: each later response that names the same address counts for it, and each
-//! that names another one counts against it. If no address is known, one that leads by [`FIRST`] votes is
-//! adopted; one that leads by [`CHANGE`] replaces the known one. The vote ends when the lead is used up.
-//! Within a vote, each network (/24, /48) is counted once, and again only after ten minutes or after as many
-//! other networks as are remembered. Votes cannot be saved up, because none counts before the vote is opened.
+//! Every response contains an address, and any node may lie. The first response with an address other than the
+//! known one opens a vote on it: each later response with the same address counts for it, and each with another
+//! one counts against it. If no address is known, one that leads by [`FIRST_LEAD`] votes is
+//! adopted; one that leads by [`CHANGE_LEAD`] replaces the known one. The vote ends when the lead is used up.
+//! Within a vote, each wide subnet (/24, /48) is counted once, and again only after ten minutes or after as many
+//! others as are remembered. Votes cannot be saved up, because none counts before the vote is opened.
 //!
 //! A lead is the most reliable way to determine which of two responses the majority gives (it is Wald's
-//! sequential test, followed by Page's). If a share of the responding nodes names the same false address forever:
+//! sequential test, followed by Page's). If a share of the responding nodes reports the same false address forever:
 //!
 //! | liars | first address is false | known one is displaced after (mean) | true one displaces a false one after |
 //! |---|---|---|---|
@@ -25,21 +25,21 @@ use crate::base::addr::Endpoint;
 use crate::base::time::Secs;
 
 /// Lead at which a first address is adopted.
-pub(crate) const FIRST: u8 = 16;
+pub(crate) const FIRST_LEAD: u8 = 16;
 /// Lead at which another address replaces the known one.
-pub(crate) const CHANGE: u8 = 32;
+pub(crate) const CHANGE_LEAD: u8 = 32;
 /// Minimum number of voters remembered: with fewer, a handful of nodes could vote in turn forever.
 const MIN_VOTERS: usize = 16;
-/// Seconds after which a network may vote again, so that a small DHT notices a change as well.
-const AGAIN: u32 = 10 * 60;
+/// Seconds after which a subnet may vote again, so that a small DHT notices a change as well.
+const VOTE_AGAIN: u32 = 10 * 60;
 /// Maximum lead of a port, so that a new one is noticed soon.
 const MAX_PORT_LEAD: u8 = 16;
-/// Lead that a port needs.
+/// Lead at which a port is reported.
 ///
 /// Behind a symmetric NAT, no two voters see the same port, but each sees its own again and again.
-const PORT: u8 = 8;
+const PORT_LEAD: u8 = 8;
 
-/// A network that has voted, and the minute in which it did. Zeroed memory is none.
+/// A wide subnet that has voted, and the minute in which it did. Zeroed memory is none.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Voter {
@@ -61,7 +61,7 @@ pub(crate) struct External {
     next: u16,
 }
 
-/// An address that was voted for. One without a lead is none.
+/// An address that was voted for; none if it has no lead.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Contender {
@@ -80,9 +80,9 @@ impl External {
 
     /// Returns the known address or, before there is one, the one that leads, even by a single vote.
     ///
-    /// The port is 0 if voters disagree on it. This is used to answer queries about what this node announces.
-    /// In a network of two nodes, there is no second voter. A liar that responds first misdirects nodes that
-    /// look for that, but could do so by its own responses as well.
+    /// The port is 0 if voters disagree on it. Responses about this node's own announces contain this address: in a
+    /// network of two nodes there is no second voter. A liar that responds first misdirects nodes that look up those
+    /// announces, but it could do so by its own responses as well.
     pub(crate) fn presumed(&self) -> Option<Endpoint> {
         if self.known.exists() {
             Some(self.known.endpoint())
@@ -122,8 +122,8 @@ impl External {
         } else {
             self.rival.lead -= 1;
         }
-        let wanted = if self.known.exists() { CHANGE } else { FIRST };
-        let has_won = self.rival.lead >= wanted;
+        let needed = if self.known.exists() { CHANGE_LEAD } else { FIRST_LEAD };
+        let has_won = self.rival.lead >= needed;
         if has_won {
             self.known = core::mem::take(&mut self.rival);
         }
@@ -132,23 +132,23 @@ impl External {
 
     /// Sets the address on behalf of a caller that knows it. Returns whether it differs from the known one.
     pub(crate) fn set(&mut self, endpoint: Endpoint) -> bool {
-        let is_news = !self.known.exists() || !self.known.is_at(endpoint);
-        self.known = Contender { endpoint, lead: FIRST, port_lead: MAX_PORT_LEAD };
+        let is_new = !self.known.exists() || !self.known.is_at(endpoint);
+        self.known = Contender { endpoint, lead: FIRST_LEAD, port_lead: MAX_PORT_LEAD };
         self.rival = Contender::default();
-        is_news
+        is_new
     }
 
     /// Whether the state is valid with memory for this number of voters.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn is_consistent(&self, voters: usize) -> bool {
-        (self.next as usize) < if voters == 0 { 1 } else { voters } && self.rival.lead < CHANGE
+        (self.next as usize) < if voters == 0 { 1 } else { voters } && self.rival.lead < CHANGE_LEAD
     }
 
     /// Records a voter; returns false if it has voted recently.
     fn admit(&mut self, voters: &mut [Voter], tag: u64, now: Secs) -> bool {
         let minute = now.minutes();
         let tag = ((tag >> 48) as u16).max(1);
-        let is_recent = |voter: &Voter| u32::from(minute.wrapping_sub(voter.minute)) * 60 < AGAIN;
+        let is_recent = |voter: &Voter| u32::from(minute.wrapping_sub(voter.minute)) * 60 < VOTE_AGAIN;
         if voters.len() < MIN_VOTERS || voters.iter().any(|voter| voter.tag == tag && is_recent(voter)) {
             return false;
         }
@@ -160,6 +160,7 @@ impl External {
 }
 
 impl Contender {
+    /// Whether this is an address at all.
     const fn exists(&self) -> bool {
         self.lead > 0
     }
@@ -169,10 +170,10 @@ impl Contender {
     }
 
     const fn endpoint(&self) -> Endpoint {
-        if self.port_lead >= PORT { self.endpoint } else { self.endpoint.with_port(0) }
+        if self.port_lead >= PORT_LEAD { self.endpoint } else { self.endpoint.with_port(0) }
     }
 
-    /// Counts a vote on the port in the same way. Some voters name none.
+    /// Counts a vote on the port in the same way. Some voters report none.
     fn see_port(&mut self, port: u16) {
         match port {
             0 => {}
@@ -241,11 +242,11 @@ mod tests {
     #[test]
     fn b42_09_a_first_address_takes_sixteen_votes_and_another_thirty_two() {
         let mut booth = Booth::new();
-        assert_eq!(booth.votes(FIRST - 1, OURS), 0);
+        assert_eq!(booth.votes(FIRST_LEAD - 1, OURS), 0);
         assert_eq!(booth.external.known(), None);
         assert!(booth.vote(OURS) && booth.is_at(OURS));
         assert_eq!(booth.votes(100, OURS), 0, "it is told once");
-        assert_eq!(booth.votes(CHANGE - 1, FALSE), 0);
+        assert_eq!(booth.votes(CHANGE_LEAD - 1, FALSE), 0);
         assert!(booth.is_at(OURS));
         assert!(booth.vote(FALSE) && booth.is_at(FALSE));
     }
@@ -253,32 +254,32 @@ mod tests {
     #[test]
     fn b42_09_a_vote_for_another_address_counts_against_it() {
         let mut booth = Booth::new();
-        booth.votes(FIRST - 1, OURS);
+        booth.votes(FIRST_LEAD - 1, OURS);
         for last in 0..200 {
             // Two voters that disagree cancel each other out, whichever address the first one names.
             assert!(!booth.vote(Endpoint::v4([9, 9, 9, last], 1)) && !booth.vote(OURS), "{last}");
         }
         assert!(booth.vote(OURS));
-        booth.votes(CHANGE - 1, FALSE);
+        booth.votes(CHANGE_LEAD - 1, FALSE);
         booth.vote(OURS);
         assert!(!booth.vote(FALSE) && booth.vote(FALSE));
     }
 
     #[test]
-    fn b42_08_a_network_is_heard_once_in_a_vote_until_ten_minutes_have_passed() {
+    fn b42_08_a_subnet_has_one_vote_until_ten_minutes_have_passed() {
         let mut booth = Booth::new();
         let mut lead_after = |voter, secs| {
             booth.external.vote(&mut booth.voters, tag(voter), OURS, NOW.after(secs));
             booth.external.rival.lead
         };
         assert_eq!((0..50).map(|secs| lead_after(1, secs)).max(), Some(1));
-        assert_eq!(lead_after(1, AGAIN - 60), 1);
-        assert_eq!(lead_after(1, AGAIN + 60), 2);
-        assert_eq!(lead_after(2, AGAIN + 60), 3);
+        assert_eq!(lead_after(1, VOTE_AGAIN - 60), 1);
+        assert_eq!(lead_after(1, VOTE_AGAIN + 60), 2);
+        assert_eq!(lead_after(2, VOTE_AGAIN + 60), 3);
     }
 
     #[test]
-    fn b42_08_as_many_networks_are_remembered_as_there_is_memory_for() {
+    fn b42_08_as_many_subnets_are_remembered_as_there_is_memory_for() {
         let mut booth = Booth::new();
         booth.voters.truncate(MIN_VOTERS);
         let (external, voters) = (&mut booth.external, &mut booth.voters);
@@ -292,7 +293,7 @@ mod tests {
     #[test]
     fn b42_09_votes_cannot_be_saved_up() {
         let mut booth = Booth::new();
-        booth.votes(FIRST, OURS);
+        booth.votes(FIRST_LEAD, OURS);
         let mut answer = |voter, seen| booth.external.vote(&mut booth.voters, tag(voter), seen, NOW);
         // All nodes respond over and over; forty of a hundred networks start to lie at the same time.
         for round in 0..100 {
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_for_voters_nobody_has_a_vote() {
+    fn without_memory_for_voters_no_vote_counts() {
         for len in [0, MIN_VOTERS - 1] {
             let mut booth = Booth::new();
             booth.voters.truncate(len);
@@ -316,19 +317,19 @@ mod tests {
     ///
     /// A million votes with 30 % of liars correspond to ten years of a quiet node.
     #[test]
-    fn b42_09_liars_who_are_fewer_than_the_others_change_nothing() {
+    fn b42_09_a_minority_of_liars_changes_nothing() {
         let rng = &mut Rng::new([5; 32]);
         let mut changes = |liars: usize, votes: u32| {
             let mut booth = Booth::new();
-            booth.votes(FIRST, OURS);
+            booth.votes(FIRST_LEAD, OURS);
             (0..votes).filter(|_| booth.vote(if rng.below(100) < liars { FALSE } else { OURS })).count()
         };
         assert_eq!(changes(30, 1_000_000), 0);
         // With as many liars as others, the address would change every so often.
-        let (expected, counted) = (1_000_000.0 / mean_votes(0.5, CHANGE), changes(50, 1_000_000) as f64);
+        let (expected, counted) = (1_000_000.0 / mean_votes(0.5, CHANGE_LEAD), changes(50, 1_000_000) as f64);
         assert!((expected - counted).abs() < expected / 5.0, "{counted} instead of {expected}");
-        assert!(mean_votes(0.3, CHANGE) > 2.6e12 && mean_votes(0.4, CHANGE) > 6.4e6);
-        assert!(mean_votes(0.7, CHANGE) < 79.0 && mean_votes(0.6, CHANGE) < 157.0);
+        assert!(mean_votes(0.3, CHANGE_LEAD) > 2.6e12 && mean_votes(0.4, CHANGE_LEAD) > 6.4e6);
+        assert!(mean_votes(0.7, CHANGE_LEAD) < 79.0 && mean_votes(0.6, CHANGE_LEAD) < 157.0);
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
             };
             (0..runs).filter(is_false).count() as f64 / f64::from(runs)
         };
-        let chance = |liars: f64| 1.0 / (1.0 + ((1.0 - liars) / liars).powi(FIRST.into()));
+        let chance = |liars: f64| 1.0 / (1.0 + ((1.0 - liars) / liars).powi(FIRST_LEAD.into()));
         assert_eq!(share_of_false(30, 10_000), 0.0);
         assert!(chance(0.3) < 1.3e-6 && chance(0.4) < 1.6e-3);
         let (expected, counted) = (chance(0.45), share_of_false(45, 10_000));
@@ -354,7 +355,7 @@ mod tests {
     #[test]
     fn the_port_is_the_one_that_most_see() {
         let mut booth = Booth::new();
-        booth.votes(FIRST, OURS);
+        booth.votes(FIRST_LEAD, OURS);
         assert!(booth.is_at(OURS));
         booth.votes(2, OURS.with_port(7));
         booth.votes(2, OURS.with_port(0));
@@ -372,7 +373,7 @@ mod tests {
         let mut booth = Booth::new();
         assert!(booth.external.set(FALSE) && !booth.external.set(FALSE));
         assert!(booth.is_at(FALSE) && booth.external.is_known_as(FALSE));
-        assert_eq!(booth.votes(CHANGE - 1, OURS), 0);
+        assert_eq!(booth.votes(CHANGE_LEAD - 1, OURS), 0);
         assert!(booth.vote(OURS) && !booth.external.is_known_as(FALSE));
     }
 }

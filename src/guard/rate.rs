@@ -23,6 +23,7 @@ pub(crate) struct Rate {
     at: Instant,
 }
 
+/// A token in the unit of [`Rate::missing`].
 const TOKEN: u64 = 1_000_000;
 
 impl Rate {
@@ -43,7 +44,9 @@ impl Rate {
         self.stocked_at(limit, 1, now)
     }
 
-    /// Returns when this number of tokens will be available, like [`Self::available_at`].
+    /// Returns when this number of tokens will be available if none is taken before: `now` or later.
+    ///
+    /// `None` if the limit never allows that many.
     pub(crate) fn stocked_at(&self, limit: RateLimit, tokens: u32, now: Instant) -> Option<Instant> {
         let wanted = self.missing(limit, now) + u64::from(tokens) * TOKEN;
         let excess = wanted.saturating_sub(u64::from(limit.burst) * TOKEN);
@@ -70,7 +73,7 @@ pub(crate) struct Pacer(Instant);
 impl Pacer {
     /// Takes one token if there is one, and returns whether it did.
     ///
-    /// If `is_heavy`, half of the burst is left to others.
+    /// If `is_heavy`, half of the burst is left to other sources.
     pub(crate) fn try_take(&mut self, per_sec: u32, is_heavy: bool, now: Instant) -> bool {
         const BURST: Duration = Duration::from_secs(2);
         let burst = if is_heavy { BURST / 2 } else { BURST };
@@ -82,6 +85,7 @@ impl Pacer {
         taken
     }
 }
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -43,8 +43,7 @@ impl NodeId {
 
     /// Whether the id matches a node at `ip` (BEP 42).
     ///
-    /// At a private, shared, link-local or loopback address every id does, because such an address identifies
-    /// no network.
+    /// Every id matches a private, shared, link-local or loopback address, because many hosts have that address.
     pub fn is_secure_for(&self, ip: IpAddr) -> bool {
         let [a, b, c, d, .., last] = *self.as_bytes();
         let ip = ip.to_canonical();
@@ -73,7 +72,7 @@ fn checksum(ip: IpAddr, last: u8) -> u32 {
     }
 }
 
-/// Whether an address is used by many hosts, each in a network of its own.
+/// Whether an address is private, shared, link-local or loopback, so that many hosts have it.
 fn is_exempt(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_shared(ip) || ip.is_private() || ip.is_link_local() || ip.is_loopback(),
@@ -81,7 +80,9 @@ fn is_exempt(ip: IpAddr) -> bool {
     }
 }
 
-/// 100.64/10, behind carrier-grade NAT: missing from the list of BEP 42, but as private as the others.
+/// Whether an address is in 100.64/10, behind carrier-grade NAT.
+///
+/// The block is missing from the list of BEP 42, but its addresses are as private as the others.
 const fn is_shared(ip: Ipv4Addr) -> bool {
     matches!(ip.octets(), [100, 64..=127, ..])
 }

@@ -1,6 +1,6 @@
 //! Sources of queries: their rates, verified addresses, and limits on amplification.
 //!
-//! The last bounds how many response bytes a sender of forged addresses can direct at their owners.
+//! The limits bound how many response bytes a sender of forged addresses can direct at their owners.
 
 use core::time::Duration;
 
@@ -54,21 +54,30 @@ const ALL_SUBNETS: u64 = 10;
 /// Burst of the budget of all unverified sources together, in budgets of one subnet.
 const ALL_SUBNETS_BURST: u64 = 4;
 /// Divisor of the bytes received from unverified sources that yields the bytes added to their budget.
-///
-/// The more sources query, the less is left for forgers to gain.
-const EARNED: u64 = 4;
+const EARNED_DIVISOR: u64 = 4;
 
-/// The sender of a query to be answered, and the properties of the query.
+/// A query to respond to: its sender and what limits the response.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     pub(crate) by: Endpoint,
     /// The length of the query in bytes.
     pub(crate) len: usize,
+    /// Whether the sender is known to receive what is sent to it.
     pub(crate) is_verified: bool,
+    /// Whether the query is for an item.
     pub(crate) for_item: bool,
 }
 
-/// Number of signature checks per minute up to which a wide subnet may use up the remaining budget.
+/// A response that has been written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) len: usize,
+    /// Whether the response contains the value of an item.
+    #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
+    pub(crate) has_item: bool,
+}
+
+/// Number of signature checks per minute up to which a wide subnet may use up the whole budget of checks.
 #[cfg(feature = "items")]
 const FEW_CHECKS: u32 = 4;
 
@@ -108,7 +117,7 @@ pub(crate) enum Admission {
 pub(crate) struct Sources {
     /// Microseconds of the rate of a source that one query uses up.
     query_cost: u32,
-    /// As in [`SourceRules`], like the next three fields.
+    /// Copied from [`SourceRules`], like the next three fields.
     burst: u32,
     subnet_bytes: u32,
     verified_secs: u16,
@@ -142,7 +151,7 @@ impl Sources {
     /// Counts a query against its source and returns whether it is admitted.
     pub(crate) fn admit(&self, sources: &mut [Source], from: Endpoint, now: Instant) -> Admission {
         let tag = self.source_tag(from);
-        let Some(source) = claim(sources, tag, |source| source.worth(now)) else {
+        let Some(source) = claim(sources, tag, |source| source.rank(now)) else {
             return Admission::Unverified;
         };
         if source.tag != tag {
@@ -162,7 +171,7 @@ impl Sources {
     #[cfg(feature = "items")]
     pub(crate) fn penalize(&self, sources: &mut [Source], from: Endpoint, queries: u32, now: Instant) {
         let tag = self.source_tag(from);
-        let Some(source) = claim(sources, tag, |source| source.worth(now)).filter(|source| source.tag == tag)
+        let Some(source) = claim(sources, tag, |source| source.rank(now)).filter(|source| source.tag == tag)
         else {
             return;
         };
@@ -172,10 +181,10 @@ impl Sources {
         source.busy_until = Instant::from_micros(busy_until);
     }
 
-    /// Records proof that packets sent to this endpoint arrive: it answered a query, or returned a valid token.
+    /// Records proof that the endpoint receives what is sent to it: a response, or a valid token.
     pub(crate) fn verify(&self, sources: &mut [Source], endpoint: Endpoint, now: Instant) {
         let tag = self.source_tag(endpoint);
-        if let Some(source) = claim(sources, tag, |source| source.worth(now)) {
+        if let Some(source) = claim(sources, tag, |source| source.rank(now)) {
             if source.tag != tag {
                 *source = Source { tag, ..Source::EMPTY };
             }
@@ -184,7 +193,7 @@ impl Sources {
         }
     }
 
-    /// Whether such proof was recorded recently.
+    /// Whether proof that an endpoint receives what is sent to it was recorded recently.
     #[cfg(test)]
     pub(crate) fn is_verified(&self, sources: &[Source], endpoint: Endpoint, now: Instant) -> bool {
         let tag = self.source_tag(endpoint);
@@ -197,83 +206,88 @@ impl Sources {
     /// Must be called when the response is built, not when it is queued: only [`count`](Self::count) uses up
     /// the budget.
     #[inline]
-    pub(crate) fn most(&self, subnets: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
-        if asked.is_verified && !self.volume.is_busy(now) {
-            return usize::MAX;
-        }
-        self.most_of_what_is_left(subnets, shares, asked, now)
-    }
-
-    #[inline(never)]
-    fn most_of_what_is_left(
+    pub(crate) fn max_len(
         &self,
         subnets: &[Subnet],
         shares: &[Share],
-        asked: &Asked,
+        request: &Request,
         now: Instant,
     ) -> usize {
-        let most = self.volume.most(now, || {
-            let tag = self.subnet_tag(asked.by);
+        if request.is_verified && !self.volume.is_busy(now) {
+            return usize::MAX;
+        }
+        self.limited_max_len(subnets, shares, request, now)
+    }
+
+    #[inline(never)]
+    fn limited_max_len(
+        &self,
+        subnets: &[Subnet],
+        shares: &[Share],
+        request: &Request,
+        now: Instant,
+    ) -> usize {
+        let most = self.volume.max_len(now, || {
+            let tag = self.subnet_tag(request.by);
             let set = &shares[set_of(shares.len(), tag)];
-            let own = set.iter().find(|share| share.tag == tag);
-            let drawn = |share: &Share| share.bytes.sum(now);
-            own.map_or_else(|| set.iter().map(drawn).min().unwrap_or(0), drawn)
+            let share = set.iter().find(|share| share.tag == tag);
+            let received = |share: &Share| share.bytes.sum(now);
+            // A subnet without a slot is assumed to have received as much as the one it would replace.
+            share.map_or_else(|| set.iter().map(received).min().unwrap_or(0), received)
         });
-        if asked.is_verified {
+        if request.is_verified {
             return most;
         }
-        let always = ALWAYS_ALLOWED * asked.len;
-        if most <= always || asked.for_item && self.had_item(subnets, asked.by, now) {
+        let always = ALWAYS_ALLOWED * request.len;
+        if most <= always || request.for_item && self.had_item(subnets, request.by, now) {
             return most.min(always);
         }
         let excess = usize::try_from(self.excess_left(now)).unwrap_or(usize::MAX);
-        most.min(self.reply_budget(subnets, asked.by, asked.len, now)).min(always.saturating_add(excess))
+        most.min(self.reply_budget(subnets, request.by, request.len, now)).min(always.saturating_add(excess))
     }
 
-    /// Counts a response, whose length is `sent.0`; `sent.1` is whether it contains a stored value.
+    /// Counts a response.
     #[inline]
     pub(crate) fn count(
         &mut self,
         subnets: &mut [Subnet],
         shares: &mut [Share],
-        asked: &Asked,
-        sent: (usize, bool),
+        request: &Request,
+        sent: Sent,
         now: Instant,
     ) {
-        self.volume.take(sent.0, now);
-        if !asked.is_verified || self.volume.is_busy(now) {
-            self.count_apart(subnets, shares, asked, sent, now);
+        self.volume.count(sent.len, now);
+        if !request.is_verified || self.volume.is_busy(now) {
+            self.count_limited(subnets, shares, request, sent, now);
         }
     }
 
     /// Counts a response against its subnet.
     #[inline(never)]
-    fn count_apart(
+    fn count_limited(
         &mut self,
         subnets: &mut [Subnet],
         shares: &mut [Share],
-        asked: &Asked,
-        (len, has_item): (usize, bool),
+        request: &Request,
+        sent: Sent,
         now: Instant,
     ) {
         if self.volume.is_busy(now) {
-            let tag = self.subnet_tag(asked.by);
+            let tag = self.subnet_tag(request.by);
             if let Some(share) = claim(shares, tag, |share| share.bytes.sum(now)) {
                 share.tag = tag;
-                share.bytes.add(len, now);
+                share.bytes.add(sent.len, now);
             }
         }
-        if asked.is_verified {
+        if request.is_verified {
             return;
         }
-        self.charge(subnets, asked.by, asked.len, len, now);
-        self.count_excess(asked.len, len, now);
+        self.charge(subnets, request.by, request.len, sent.len, now);
+        self.count_excess(request.len, sent.len, now);
         #[cfg(feature = "items")]
-        if has_item && len > ALWAYS_ALLOWED * asked.len {
-            self.note_item(subnets, asked.by, now);
+        if sent.has_item && sent.len > ALWAYS_ALLOWED * request.len {
+            self.note_item(subnets, request.by, now);
         }
-        #[cfg(not(feature = "items"))]
-        let _ = has_item;
     }
 
     /// Returns the maximum length of a response to an unverified source that the budget of its subnet allows.
@@ -321,7 +335,8 @@ impl Sources {
         }
         let micros = |bytes: u64| bytes * (60_000_000 / ALL_SUBNETS) / u64::from(self.subnet_bytes);
         let until = self.excess_until.max(now).as_micros().saturating_add(micros(excess));
-        self.excess_until = Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED)));
+        self.excess_until =
+            Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED_DIVISOR)));
     }
 
     /// Whether an item was sent to an unverified source of this subnet within the last minute.
@@ -336,7 +351,7 @@ impl Sources {
         let tag = self.subnet_tag(by);
         let set = set_of(subnets.len(), tag);
         if let Some(subnet) = subnets[set].iter_mut().find(|subnet| subnet.tag == tag) {
-            subnet.turn(now);
+            subnet.advance(now);
             subnet.marks[0] |= HAD_ITEM;
         }
     }
@@ -346,10 +361,10 @@ impl Sources {
     /// Returns whether that subnet has caused more than [`FEW_CHECKS`] within the last minute.
     #[cfg(feature = "items")]
     pub(crate) fn count_check(&self, subnets: &mut [Subnet], from: Endpoint, now: Instant) -> bool {
-        let tag = self.voter_tag(from);
+        let tag = self.wide_subnet_tag(from);
         let Some(subnet) = claim(subnets, tag, |subnet| subnet.drawn(now)) else { return false };
         subnet.tag = tag;
-        subnet.turn(now);
+        subnet.advance(now);
         subnet.marks[0] += u8::from(subnet.marks[0] & CHECKS < CHECKS);
         subnet.marks.iter().map(|&marks| u32::from(marks & CHECKS)).sum::<u32>() > FEW_CHECKS
     }
@@ -372,16 +387,16 @@ impl Sources {
         }
     }
 
-    /// Returns a hash of the unit that has one vote: the widest subnet that one customer is assigned.
-    pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
+    /// Returns a hash of the widest subnet that one customer is assigned, or of the endpoint itself.
+    pub(crate) fn wide_subnet_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
             None if !self.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
             _ => self.subnet_tag(by),
         }
     }
 
-    fn tag(&self, network: u64, kind: u32) -> u64 {
-        self.key.hash(network, 0, kind).max(1)
+    fn tag(&self, address: u64, kind: u32) -> u64 {
+        self.key.hash(address, 0, kind).max(1)
     }
 
     fn endpoint_tag(&self, endpoint: Endpoint) -> u64 {
@@ -405,7 +420,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) const EMPTY: Self = Self { tag: 0, busy_until: Instant::ZERO, verified_until: Instant::ZERO };
 
-    fn worth(&self, now: Instant) -> u64 {
+    fn rank(&self, now: Instant) -> u64 {
         const VERIFIED: u64 = 1 << 63;
         let seen = self.busy_until.as_micros() & !VERIFIED;
         if now < self.verified_until { seen | VERIFIED } else { seen }
@@ -423,9 +438,10 @@ pub(crate) struct Subnet {
     marks: [u8; TICKS],
 }
 
-/// Bit of a mark that is set if an item was sent; the other bits count signature checks.
+/// Bit of a mark that is set if an item was sent.
 #[cfg(feature = "items")]
 const HAD_ITEM: u8 = 0x80;
+/// Bits of a mark that count signature checks.
 #[cfg(feature = "items")]
 const CHECKS: u8 = 0x7f;
 
@@ -442,15 +458,15 @@ impl Subnet {
     }
 
     fn draw(&mut self, bytes: usize, now: Instant) {
-        self.turn(now);
+        self.advance(now);
         self.bytes.add(bytes, now);
     }
 
     /// Advances to the current interval.
-    fn turn(&mut self, now: Instant) {
+    fn advance(&mut self, now: Instant) {
         #[cfg(feature = "items")]
         shift(&mut self.marks, self.bytes.past(now));
-        self.bytes.turn(now);
+        self.bytes.advance(now);
     }
 
     #[cfg(feature = "items")]
@@ -500,15 +516,16 @@ impl Tagged for Share {
 }
 
 /// Returns the slot of `tag`, or otherwise the lowest-ranking one of its set; `None` without slots.
-fn claim<T: Tagged>(slots: &mut [T], tag: u64, worth: impl Fn(&T) -> u64) -> Option<&mut T> {
+fn claim<T: Tagged>(slots: &mut [T], tag: u64, rank: impl Fn(&T) -> u64) -> Option<&mut T> {
     let range = set_of(slots.len(), tag);
     let set = &mut slots[range];
     match set.iter().position(|slot| slot.tag() == tag) {
         Some(at) => set.get_mut(at),
-        None => set.iter_mut().min_by_key(|slot| worth(slot)),
+        None => set.iter_mut().min_by_key(|slot| rank(slot)),
     }
 }
 
+/// Number of slots in a set.
 const WAYS: usize = 4;
 
 /// Returns the range of slots in which `tag` may be. Up to three slots that do not fill a set stay unused.
@@ -517,6 +534,7 @@ fn set_of(len: usize, tag: u64) -> core::ops::Range<usize> {
     let start = reduce((tag >> 32) as u32, sets) * WAYS;
     start..(start + WAYS).min(len)
 }
+
 #[cfg(test)]
 mod tests {
     use std::vec;
@@ -538,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn c_08_a_source_may_ask_50_times_at_once_and_then_5_times_a_second() {
+    fn c_08_a_source_may_query_50_times_at_once_and_then_5_times_a_second() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         let mut admitted = |from, at| sources.admit(&mut slots, from, ms(at)) != Admission::Limited;
         assert_eq!((0..200).filter(|_| admitted(host(1), 1000)).count(), 50);
@@ -633,7 +651,7 @@ mod tests {
     #[test]
     fn h_30_an_ipv6_48_is_one_voter_and_a_private_network_as_many_as_it_has_hosts() {
         let sources = sources(SourceRules::default());
-        let of = |text: &str| sources.voter_tag(text.parse::<core::net::SocketAddr>().unwrap().into());
+        let of = |text: &str| sources.wide_subnet_tag(text.parse::<core::net::SocketAddr>().unwrap().into());
         assert_eq!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:1:ff00::7]:9"));
         assert_ne!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:2:1::1]:1"));
         assert_eq!(of("99.1.2.3:1"), of("99.1.2.200:2"));
@@ -661,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn washing_the_table_with_forged_subnets_frees_no_allowance() {
+    fn flushing_the_table_with_forged_subnets_frees_no_budget() {
         let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
         let mut drawn = vec![0; 400];
         let mut all = 0;
@@ -681,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_sources_wash_out_no_more_than_one_verified_source_of_a_full_set() {
+    fn forged_sources_replace_no_more_than_one_verified_source_of_a_full_set() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         for number in 0..64 {
             sources.verify(&mut slots, host(number), ms(0));
@@ -698,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flooding_source_stays_limited_while_others_wash_through() {
+    fn a_flooding_source_stays_limited_while_others_pass_through() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         let mut admitted = 0;
         for number in 0..10_000 {

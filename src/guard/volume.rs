@@ -3,8 +3,8 @@
 //! The bytes that may be sent form a token bucket with a burst of two seconds. While more than half of it is
 //! left, no subnet is limited. Below that, the share of a subnet shrinks with what is left: a subnet that
 //! received more within the last minute gets short responses, and one that received twice as much gets none.
-//! So the bucket settles at a level at which the heaviest subnets receive no more than is available, however
-//! many they are, and there is always room for subnets that query little.
+//! So the bucket reaches a level at which the heaviest subnets receive no more than is available, however many
+//! they are, and there is always room for subnets that query little.
 
 use crate::base::time::Instant;
 
@@ -16,7 +16,7 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// Burst of the bucket, as time at the full rate.
 const BURST: u64 = 2 * NANOS_PER_SEC;
 /// Minimum rate in bytes per second: with a lower one, a response would not fit into the bucket.
-const LEAST_PER_SEC: u32 = 2048;
+const MIN_PER_SEC: u32 = 2048;
 
 /// A token bucket for the bytes of all responses, stored as the time at which it is full again (GCRA).
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ impl Volume {
     /// Less than 2 KiB counts as 2 KiB, and [`u32::MAX`] means no limit.
     pub(crate) fn new(per_sec: u32) -> Self {
         // A minute at this rate and the burst before it add up to the limit of a minute.
-        let nanos = (NANOS_PER_SEC * 62).div_ceil(60 * u64::from(per_sec.max(LEAST_PER_SEC)));
+        let nanos = (NANOS_PER_SEC * 62).div_ceil(60 * u64::from(per_sec.max(MIN_PER_SEC)));
         Self { full_at: 0, nanos_per_byte: if per_sec == u32::MAX { 0 } else { nanos as u32 } }
     }
 
@@ -44,7 +44,7 @@ impl Volume {
     }
 
     /// Returns the maximum length of a response to a subnet that received `drawn` bytes within the last minute.
-    pub(crate) fn most(&self, now: Instant, drawn: impl FnOnce() -> u64) -> usize {
+    pub(crate) fn max_len(&self, now: Instant, drawn: impl FnOnce() -> u64) -> usize {
         let debt = self.debt(now);
         if debt <= BURST / 2 {
             return usize::MAX;
@@ -63,13 +63,14 @@ impl Volume {
     }
 
     /// Counts a response.
-    pub(crate) fn take(&mut self, bytes: usize, now: Instant) {
+    pub(crate) fn count(&mut self, bytes: usize, now: Instant) {
         // A datagram is never longer.
         let bytes = bytes.min(u16::MAX.into()) as u64;
         let full_at = self.full_at.max(nanos(now));
         self.full_at = full_at.saturating_add(u64::from(self.nanos_per_byte) * bytes);
     }
 
+    /// Returns how long the bucket takes to be full again.
     fn debt(&self, now: Instant) -> u64 {
         self.full_at.saturating_sub(nanos(now))
     }
@@ -79,6 +80,7 @@ const fn nanos(now: Instant) -> u64 {
     now.as_micros().saturating_mul(1000)
 }
 
+/// Length of an interval in which bytes are counted.
 const TICK_SECS: u64 = 20;
 /// Number of intervals that together cover any minute that ends now.
 pub(crate) const TICKS: usize = 4;
@@ -96,6 +98,7 @@ pub(crate) struct Minute {
 impl Minute {
     pub(crate) const EMPTY: Self = Self { tick: 0, bytes: [0; TICKS] };
 
+    /// Returns the bytes of all current intervals.
     pub(crate) fn sum(&self, now: Instant) -> u64 {
         let past = self.past(now);
         if past >= TICKS {
@@ -110,14 +113,14 @@ impl Minute {
     }
 
     /// Advances to the current interval.
-    pub(crate) fn turn(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         let past = self.past(now);
         shift(&mut self.bytes, past);
         self.tick = tick(now);
     }
 
     pub(crate) fn add(&mut self, bytes: usize, now: Instant) {
-        self.turn(now);
+        self.advance(now);
         self.bytes[0] = self.bytes[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 }
@@ -146,22 +149,22 @@ mod tests {
     const START: Instant = Instant::from_micros(1_000_000_000);
     const PER_SEC: u32 = 128 * 1024;
 
-    /// Simulates networks that request 1 KB in turn, one every `every` microseconds, for two minutes.
+    /// Simulates subnets that request 1 KB in turn, one every `every` microseconds, for two minutes.
     ///
     /// Returns the bytes of each, and the maximum of all together in one minute.
-    fn draw(networks: usize, every: u64) -> (Vec<u64>, usize) {
+    fn draw(subnets: usize, every: u64) -> (Vec<u64>, usize) {
         let mut volume = Volume::new(PER_SEC);
-        let mut drawn = vec![(Minute::EMPTY, 0); networks];
+        let mut drawn = vec![(Minute::EMPTY, 0); subnets];
         let mut sent: Vec<(Instant, usize)> = Vec::new();
         for at in 0..120_000_000 / every {
             let now = START + Duration::from_micros(at * every);
-            let (minute, total) = &mut drawn[at as usize % networks];
-            let most = volume.most(now, || minute.sum(now)).min(1000);
+            let (minute, total) = &mut drawn[at as usize % subnets];
+            let most = volume.max_len(now, || minute.sum(now)).min(1000);
             if most >= 100 {
                 if volume.is_busy(now) {
                     minute.add(most, now);
                 }
-                volume.take(most, now);
+                volume.count(most, now);
                 *total += most as u64;
                 sent.push((now, most));
             }
@@ -180,53 +183,54 @@ mod tests {
 
     #[test]
     fn h_20_no_minute_has_more_than_sixty_times_the_rate() {
-        for networks in [1, 5, 100, 1000] {
-            let (_, largest) = draw(networks, 333);
-            assert!(largest <= 60 * PER_SEC as usize, "{networks}: {largest}");
+        for subnets in [1, 5, 100, 1000] {
+            let (_, largest) = draw(subnets, 333);
+            assert!(largest <= 60 * PER_SEC as usize, "{subnets}: {largest}");
         }
         let (_, largest) = draw(1000, 333);
         assert!(largest > 50 * PER_SEC as usize, "and most of it is used: {largest}");
     }
 
     #[test]
-    fn below_the_rate_nobody_is_held_back() {
+    fn below_the_rate_no_subnet_is_limited() {
         let (drawn, _) = draw(5, 8_000);
         assert_eq!(drawn.iter().sum::<u64>(), 15_000 * 1000);
     }
 
     #[test]
-    fn h_20_networks_that_want_too_much_have_equal_shares() {
+    fn h_20_subnets_that_request_too_much_have_equal_shares() {
         let (drawn, _) = draw(600, 333);
         let (least, most) = (drawn.iter().min(), drawn.iter().max());
         assert!(most < least.map(|least| least * 2).as_ref(), "{least:?} {most:?}");
     }
 
     #[test]
-    fn h_20_a_newcomer_finds_room_whoever_draws_all() {
+    fn h_20_a_newcomer_finds_room_whatever_others_request() {
         let mut volume = Volume::new(PER_SEC);
         let mut drawn = [Minute::EMPTY; 600];
         for at in 0..400_000 {
             let now = START + Duration::from_micros(at * 300);
             let minute = &mut drawn[at as usize % 600];
-            let most = volume.most(now, || minute.sum(now)).min(1000);
+            let most = volume.max_len(now, || minute.sum(now)).min(1000);
             if most >= 100 {
                 minute.add(most, now);
-                volume.take(most, now);
+                volume.count(most, now);
             }
-            // At first, all networks are newcomers.
-            assert!(at < 3000 || volume.most(now, || 0) >= 1024, "after {at}");
+            // At first, all subnets are newcomers.
+            assert!(at < 3000 || volume.max_len(now, || 0) >= 1024, "after {at}");
         }
     }
 
     #[test]
-    fn a_short_answer_comes_before_none() {
+    fn a_subnet_over_its_share_first_gets_short_responses_and_then_none() {
         let mut volume = Volume::new(PER_SEC);
-        (0..180).for_each(|_| volume.take(1024, START));
+        (0..180).for_each(|_| volume.count(1024, START));
         let share =
-            (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > SHORT).count();
-        let short = (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > 0).count();
+            (0..1 << 30).step_by(100).take_while(|&drawn| volume.max_len(START, || drawn) > SHORT).count();
+        let short =
+            (0..1 << 30).step_by(100).take_while(|&drawn| volume.max_len(START, || drawn) > 0).count();
         assert!(share > 10 && (2 * share).abs_diff(short) <= 2, "{share} {short}");
-        assert_eq!(volume.most(START, || 1 << 40), 0);
+        assert_eq!(volume.max_len(START, || 1 << 40), 0);
     }
 
     #[test]
@@ -234,14 +238,14 @@ mod tests {
         let last = Instant::from_micros(u64::MAX);
         for per_sec in [0, 1, 2047, 2048, 1_000_000_000, u32::MAX - 1] {
             let mut volume = Volume::new(per_sec);
-            assert!(volume.most(START, || u64::MAX) >= 1472);
-            volume.take(usize::MAX, START);
-            let _ = (volume.most(START, || 0), volume.most(last, || 0));
-            volume.take(1472, last);
-            let _ = volume.most(last, || 1);
+            assert!(volume.max_len(START, || u64::MAX) >= 1472);
+            volume.count(usize::MAX, START);
+            let _ = (volume.max_len(START, || 0), volume.max_len(last, || 0));
+            volume.count(1472, last);
+            let _ = volume.max_len(last, || 1);
         }
         let mut none = Volume::new(u32::MAX);
-        none.take(usize::MAX, START);
-        assert!(!none.is_busy(START) && none.most(START, || u64::MAX) == usize::MAX);
+        none.count(usize::MAX, START);
+        assert!(!none.is_busy(START) && none.max_len(START, || u64::MAX) == usize::MAX);
     }
 }

@@ -7,6 +7,7 @@
 //! - [`memory`]: how much a node takes, and what happens when it is used up
 //! - [`operation`]: restarts, changes at run time, observability, crawls
 //! - [`security`]: attacks, defences, and what is left of each attack
+//! - [`testing`]: your own program on a private network, or in virtual time
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
@@ -28,3 +29,6 @@ pub mod operation {}
 
 #[doc = include_str!("security.md")]
 pub mod security {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}

@@ -6,34 +6,34 @@
 use super::Traversal;
 use super::candidates::{Candidate, State, TRIES};
 use crate::base::addr::Endpoint;
-use crate::base::id::K;
+use crate::base::id::{K, NodeId};
 
 /// Maximum number of candidates per wide subnet (/24 of IPv4, /48 of IPv6).
-const PER_NETWORK: usize = 2;
+const PER_WIDE_SUBNET: usize = 2;
 
 /// Maximum number of candidates per IPv6 subnet (/56).
 const PER_SUBNET: usize = 1;
 
-/// Maximum number of datagrams to a wide subnet that has not responded.
+/// Maximum number of datagrams to a wide subnet from which nothing was received.
 ///
-/// Its nodes may have been listed in order to have it flooded.
-pub(super) const NETWORK_TRIES: u8 = 4;
+/// Its nodes may have been listed to have a victim flooded.
+pub(super) const SILENT_SUBNET_TRIES: u8 = 4;
 
 /// Maximum number of candidates listed by one node that have not been queried.
 const PER_LISTER: usize = K;
 
-/// Number of silent nodes listed by one node after which its other ones are queried last.
-const DOUBT: usize = 4;
+/// Number of silent nodes listed by one node from which the others it listed are queried last.
+const DOUBTED_AFTER: usize = 4;
 
-/// An odd multiplier that diffuses bits.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The odd multiplier of Fibonacci hashing: 2^64 divided by the golden ratio.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Traversal {
     /// Offers a node listed in the response of the node at `by`.
     pub(crate) fn add_listed(
         &mut self,
         memory: &mut [Candidate],
-        id: crate::base::id::NodeId,
+        id: NodeId,
         endpoint: Endpoint,
         is_suspect: bool,
         by: Endpoint,
@@ -43,18 +43,19 @@ impl Traversal {
         let added =
             self.offer(memory, Candidate { id: Some(id), endpoint, state, lister, ..Candidate::EMPTY });
         if added {
-            self.judge(memory, lister);
+            self.review_lister(memory, lister);
         }
         added
     }
 
+    /// Adds a candidate unless limits or other listings of its endpoint forbid it; returns whether it was added.
     pub(super) fn offer(&mut self, memory: &mut [Candidate], mut candidate: Candidate) -> bool {
         let Candidate { id, endpoint, .. } = candidate;
-        let denied = |c: &Candidate| {
-            c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
+        let has_this_id = |c: &Candidate| {
+            c.endpoint == endpoint && c.id == id && c.state == State::WrongId && c.tries < TRIES
         };
-        if let Some(position) = memory[..self.len()].iter().position(denied) {
-            // A false listing must not hide the host from nodes that list it correctly.
+        if let Some(position) = memory[..self.len()].iter().position(has_this_id) {
+            // It responded with this id to a query for another one: a false listing must not hide it.
             memory[position].state = State::Fresh;
             self.failed = self.failed.saturating_sub(1);
             return true;
@@ -63,9 +64,10 @@ impl Traversal {
         let mut tries = 0;
         for known in here {
             tries = tries.max(known.tries);
-            if known.id == id || known.has_answered() || id.is_none() {
+            if known.id == id || known.has_responded() || id.is_none() {
                 return false;
-            } else if !known.is_unasked() {
+            }
+            if !known.is_unqueried() {
                 // Already queried under another id (L-05); the response will show which one is right.
                 candidate.state = State::Dead;
             }
@@ -76,24 +78,25 @@ impl Traversal {
         self.admits(memory, &candidate) && self.insert(memory, candidate)
     }
 
-    /// Whether a candidate may be queried again, given the unanswered datagrams to its subnet.
+    /// Whether a candidate may be queried again, given how many datagrams its subnet has not answered.
     pub(super) fn may_repeat(&self, candidates: &[Candidate], position: usize) -> bool {
         let candidate = &candidates[position];
-        !self.is_of_network(candidate) || self.unanswered(candidates, candidate.endpoint) < NETWORK_TRIES
+        !self.is_subnet_limited(candidate)
+            || self.unanswered(candidates, candidate.endpoint) < SILENT_SUBNET_TRIES
     }
 
-    /// Drops the candidates of a subnet once it has received all the datagrams that it may receive unanswered.
-    pub(super) fn spare_network(&self, memory: &mut [Candidate], position: usize) {
-        let asked = memory[position];
-        if !self.is_of_network(&asked)
-            || self.unanswered(&memory[..self.len()], asked.endpoint) < NETWORK_TRIES
+    /// Drops the candidates of a wide subnet that has been sent the maximum number of datagrams without a response.
+    pub(super) fn drop_silent_subnet(&self, memory: &mut [Candidate], position: usize) {
+        let queried = memory[position];
+        if !self.is_subnet_limited(&queried)
+            || self.unanswered(&memory[..self.len()], queried.endpoint) < SILENT_SUBNET_TRIES
         {
             return;
         }
-        let network = asked.endpoint.wide_subnet();
+        let subnet = queried.endpoint.wide_subnet();
         for other in &mut memory[..self.len()] {
-            if other.is_unasked() && !other.is_own() && other.endpoint.wide_subnet() == network {
-                other.drop_twin();
+            if other.is_unqueried() && !other.is_from_table() && other.endpoint.wide_subnet() == subnet {
+                other.drop_duplicate();
             }
         }
     }
@@ -101,7 +104,7 @@ impl Traversal {
     /// Checks whether any node listed by `lister` seems to exist.
     ///
     /// If not, the others that it listed are queried only after all remaining candidates.
-    pub(super) fn judge(&self, memory: &mut [Candidate], lister: u8) {
+    pub(super) fn review_lister(&self, memory: &mut [Candidate], lister: u8) {
         let listed = || memory[..self.len()].iter().filter(|c| c.lister == lister);
         let is_silent =
             |c: &&Candidate| c.tries > 0 && matches!(c.state, State::Stalled | State::Retried | State::Dead);
@@ -109,7 +112,7 @@ impl Traversal {
             return;
         }
         let is_doubtful =
-            listed().filter(is_silent).count() >= DOUBT && !listed().any(Candidate::has_answered);
+            listed().filter(is_silent).count() >= DOUBTED_AFTER && !listed().any(Candidate::has_responded);
         let (from, to) =
             if is_doubtful { (State::Fresh, State::Doubted) } else { (State::Doubted, State::Fresh) };
         let listed = memory[..self.len()].iter_mut().filter(|c| c.lister == lister && c.state == from);
@@ -118,45 +121,45 @@ impl Traversal {
 
     /// Whether the limits leave room for a candidate.
     fn admits(&mut self, memory: &mut [Candidate], candidate: &Candidate) -> bool {
-        if candidate.is_twin() {
+        if candidate.is_duplicate() {
             return true;
         }
-        let unanswered = |c: &&Candidate| c.lister == candidate.lister && c.is_unasked();
+        let unanswered = |c: &&Candidate| c.lister == candidate.lister && c.is_unqueried();
         if candidate.lister != 0 && memory[..self.len()].iter().filter(unanswered).count() >= PER_LISTER {
             return false;
         }
-        if self.is_one_too_many(memory, candidate) {
+        if self.exceeds_core(memory, candidate) {
             return false;
         }
-        self.network_admits(memory, candidate)
+        self.subnet_admits(memory, candidate)
     }
 
     /// Whether the subnet of a candidate has room for it; a node of the routing table displaces another one.
-    fn network_admits(&mut self, memory: &mut [Candidate], candidate: &Candidate) -> bool {
-        if !self.is_in_public(candidate) {
+    fn subnet_admits(&mut self, memory: &mut [Candidate], candidate: &Candidate) -> bool {
+        if !self.is_public(candidate) {
             return true;
         }
         let (subnet, wide) = (candidate.endpoint.subnet(), candidate.endpoint.wide_subnet());
-        let (mut near, mut far, mut stranger) = (0, 0, None);
+        let (mut in_subnet, mut in_wide, mut unqueried) = (0, 0, None);
         for (position, other) in memory[..self.len()].iter().enumerate() {
-            let counts = !matches!(other.state, State::Dead | State::Denied)
+            let counts = !matches!(other.state, State::Dead | State::WrongId)
                 && other.endpoint.wide_subnet() == wide
                 // Another listing of the same host costs no datagram.
                 && other.endpoint != candidate.endpoint;
             if counts {
-                far += 1;
-                near += usize::from(other.endpoint.subnet() == subnet);
-                if other.is_unasked() && !other.is_own() {
-                    stranger = Some(position);
+                in_wide += 1;
+                in_subnet += usize::from(other.endpoint.subnet() == subnet);
+                if other.is_unqueried() && !other.is_from_table() {
+                    unqueried = Some(position);
                 }
             }
         }
-        let per_subnet = if subnet == wide { PER_NETWORK } else { PER_SUBNET };
-        if far < PER_NETWORK && near < per_subnet {
-            return candidate.is_own()
-                || self.unanswered(&memory[..self.len()], candidate.endpoint) < NETWORK_TRIES;
+        let per_subnet = if subnet == wide { PER_WIDE_SUBNET } else { PER_SUBNET };
+        if in_wide < PER_WIDE_SUBNET && in_subnet < per_subnet {
+            return candidate.is_from_table()
+                || self.unanswered(&memory[..self.len()], candidate.endpoint) < SILENT_SUBNET_TRIES;
         }
-        match stranger.filter(|_| candidate.is_own()) {
+        match unqueried.filter(|_| candidate.is_from_table()) {
             Some(position) => {
                 self.remove(memory, position);
                 true
@@ -167,28 +170,28 @@ impl Traversal {
 
     /// Returns the number of datagrams sent to the subnet of an endpoint; 0 once any node there has responded.
     fn unanswered(&self, candidates: &[Candidate], endpoint: Endpoint) -> u8 {
-        let network = endpoint.wide_subnet();
-        let there = || candidates.iter().filter(|c| c.endpoint.wide_subnet() == network && !c.is_own());
-        if there().any(Candidate::has_answered) {
+        let subnet = endpoint.wide_subnet();
+        let there = || candidates.iter().filter(|c| c.endpoint.wide_subnet() == subnet && !c.is_from_table());
+        if there().any(Candidate::has_responded) {
             return 0;
         }
         there().fold(0, |sum, c| sum.saturating_add(c.tries))
     }
 
     /// Whether the limits of subnets apply to a candidate; nodes of the routing table are exempt.
-    fn is_of_network(&self, candidate: &Candidate) -> bool {
-        self.is_in_public(candidate) && !candidate.is_own()
+    fn is_subnet_limited(&self, candidate: &Candidate) -> bool {
+        self.is_public(candidate) && !candidate.is_from_table()
     }
 
-    /// Whether a candidate is public; all hosts of a private network belong to one owner and are not limited.
-    pub(super) fn is_in_public(&self, candidate: &Candidate) -> bool {
-        self.by_ip && candidate.id.is_some() && !candidate.endpoint.is_private()
+    /// Whether a candidate has a public address; the hosts of a private network are not limited.
+    pub(super) fn is_public(&self, candidate: &Candidate) -> bool {
+        self.limits_sources && candidate.id.is_some() && !candidate.endpoint.is_private()
     }
 
     /// Inserts a candidate by distance; if memory is full, evicts another one or returns `false`.
     pub(super) fn insert(&mut self, memory: &mut [Candidate], candidate: Candidate) -> bool {
         if self.len() == memory.len() {
-            match self.leaver(memory, &candidate) {
+            match self.victim(memory, &candidate) {
                 Some(position) => self.remove(memory, position),
                 None => return false,
             }
@@ -214,9 +217,9 @@ impl Traversal {
 
     /// Returns the candidate to evict in favour of a new one.
     ///
-    /// It is a suspect, unless an announce may need it later; a farther candidate; or one that probably does not
-    /// exist. Nodes that responded are evicted only if enough nearer ones have responded.
-    fn leaver(&self, memory: &[Candidate], candidate: &Candidate) -> Option<usize> {
+    /// In this order: a suspect, unless an announce may need it later; a farther candidate; one that probably does
+    /// not exist. Nodes that responded are evicted only if enough nearer ones have responded.
+    fn victim(&self, memory: &[Candidate], candidate: &Candidate) -> Option<usize> {
         if !self.announces() {
             let is_suspect = |c: &Candidate| c.state == State::Suspect;
             if is_suspect(candidate) {
@@ -228,15 +231,15 @@ impl Traversal {
         }
         let place = self.place(memory, candidate);
         let edge = self.region_edge();
-        let is_fit = !self.prefers_fit() || candidate.is_fit();
-        let publication = (2 * K).min(memory.len() / 2);
-        let mut answered = memory.iter().filter(|c| c.has_answered()).count();
+        let has_secure_id = !self.prefers_secure_ids() || candidate.has_secure_id();
+        let protected = (2 * K).min(memory.len() / 2);
+        let mut answered = memory.iter().filter(|c| c.has_responded()).count();
         for (position, other) in memory.iter().enumerate().skip(place).rev() {
-            let is_kept = other.has_answered() && {
+            let is_protected = other.has_responded() && {
                 answered -= 1;
-                answered < publication || self.is_nearer(other, edge)
+                answered < protected || self.is_nearer(other, edge)
             };
-            if !is_kept && (is_fit || !other.is_fit()) {
+            if !is_protected && (has_secure_id || !other.has_secure_id()) {
                 return Some(position);
             }
         }
@@ -248,19 +251,20 @@ impl Traversal {
         })
     }
 
-    /// Hashes a listing node into a byte that is never 0.
+    /// Hashes the endpoint of a listing node to a byte that is never 0.
     ///
     /// The start time serves as a secret salt, so that nobody can choose an address that collides with another.
     fn lister(&self, endpoint: Endpoint) -> u8 {
         let (high, low) = endpoint.halves();
         let word = high ^ low ^ u64::from(endpoint.port()) << 48;
-        let stirred = (word ^ self.started.as_micros().wrapping_mul(SPREAD)).wrapping_mul(SPREAD);
-        ((stirred >> 56) as u8).max(1)
+        let mixed = (word ^ self.started.as_micros().wrapping_mul(MULTIPLIER)).wrapping_mul(MULTIPLIER);
+        ((mixed >> 56) as u8).max(1)
     }
 
-    /// Whether ids that match their addresses are preferred (BEP 42): if that is required, or if the region is
-    /// searched for a suspected attack.
-    fn prefers_fit(&self) -> bool {
-        self.by_fitness || self.region.is_searched
+    /// Whether ids that match their addresses are preferred (BEP 42).
+    ///
+    /// They are if that is required, or while the region is searched because of a suspected attack.
+    fn prefers_secure_ids(&self) -> bool {
+        self.requires_secure_ids || self.region.is_searched
     }
 }

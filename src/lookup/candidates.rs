@@ -9,7 +9,7 @@ use crate::guard::secure_id::is_secure;
 /// Maximum length of a stored token; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;
 
-/// Delay before a third or later try.
+/// Delay before a third or later try, so that it does not fall into the same burst of losses.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Maximum number of times that a datagram near the target is sent.
@@ -18,7 +18,7 @@ pub(super) const TRIES: u8 = 2;
 /// Maximum number of times that a datagram is sent in all, after completion.
 ///
 /// With 10 % loss one announce in 10,000 then misses one of its 8 nodes.
-pub(super) const LINGERING_TRIES: u8 = 5;
+pub(super) const LATE_TRIES: u8 = 5;
 
 /// A node that a traversal has queried or may query.
 #[derive(Clone, Copy, Debug)]
@@ -28,23 +28,23 @@ pub(crate) struct Candidate {
     pub(crate) id: Option<NodeId>,
     pub(crate) endpoint: Endpoint,
     pub(super) state: State,
-    pub(super) placing: Placing,
+    pub(super) placement: Placement,
     /// Datagrams sent: queries until the response, announces afterwards.
     pub(super) tries: u8,
-    /// The index of its token plus one; 0 if there is none.
+    /// The index of the token plus one; 0 if there is none.
     pub(super) token: u8,
-    /// The speed of earlier responses (more is faster), or the cells that were queried for.
+    /// Until the response, the speed of earlier ones; afterwards, the cells that the node was queried for.
     ///
-    /// Until the response it is the speed, 0 if unknown; only that of nodes of the routing table is known.
-    /// Afterwards it is the cells of the region that the node was queried for, one bit each.
+    /// The speed (more is faster) is known of nodes of the routing table only, and 0 for others. Each cell of the
+    /// region is a bit.
     pub(super) speed_or_cells: u8,
-    /// Hash of the node that listed it first; 0 if it was not listed.
+    /// Hash of the node that listed this one first; 0 if none did.
     pub(super) lister: u8,
     #[cfg(feature = "items")]
     pub(super) holding: Holding,
     /// Whether the node refused a put without `seq` and is to be sent one with it.
     #[cfg(feature = "items")]
-    pub(crate) wants_seq: bool,
+    pub(crate) needs_seq: bool,
 }
 
 impl Candidate {
@@ -52,7 +52,7 @@ impl Candidate {
         id: None,
         endpoint: Endpoint::ZERO,
         state: State::Fresh,
-        placing: Placing::None,
+        placement: Placement::None,
         tries: 0,
         token: 0,
         speed_or_cells: 0,
@@ -60,69 +60,69 @@ impl Candidate {
         #[cfg(feature = "items")]
         holding: Holding::Nothing,
         #[cfg(feature = "items")]
-        wants_seq: false,
+        needs_seq: false,
     };
 
     pub(crate) const fn has_token(&self) -> bool {
         self.token != 0
     }
 
-    /// Returns its token from the tokens of the traversal.
+    /// Returns the token of the node, given the tokens of the traversal.
     pub(crate) fn token_of(&self, tokens: &[Token]) -> Option<Token> {
         usize::from(self.token).checked_sub(1).map(|place| tokens[place])
     }
 
-    /// Drops a duplicate listing, which is not a failure.
-    pub(super) const fn drop_twin(&mut self) {
+    /// Marks a duplicate listing as dead without counting a failure.
+    pub(super) const fn drop_duplicate(&mut self) {
         (self.state, self.tries) = (State::Dead, 0);
     }
 
     /// Whether a node that responded holds the announce or may still receive it.
     pub(super) fn can_hold(&self, tries: u8) -> bool {
-        let is_lost = self.placing == Placing::Lost && self.tries >= tries;
-        self.has_token() && !matches!(self.placing, Placing::Refused) && !is_lost
+        let is_lost = self.placement == Placement::Lost && self.tries >= tries;
+        self.has_token() && !matches!(self.placement, Placement::Refused) && !is_lost
     }
 
-    pub(super) const fn has_answered(&self) -> bool {
-        matches!(self.state, State::Answered | State::Shunned)
+    pub(super) const fn has_responded(&self) -> bool {
+        matches!(self.state, State::Responded | State::NodesOnly)
     }
 
-    /// Whether it responded, but not to the actual query.
-    pub(super) const fn was_reached(&self) -> bool {
-        matches!(self.state, State::Reached | State::Pressed | State::Shunned)
+    /// Whether the node responded to another query, but not to the actual one.
+    pub(super) const fn responded_otherwise(&self) -> bool {
+        matches!(self.state, State::Alive | State::AliveRetried | State::NodesOnly)
     }
 
-    /// Whether nothing has been sent to it.
-    pub(super) const fn is_unasked(&self) -> bool {
+    /// Whether nothing has been sent to the node.
+    pub(super) const fn is_unqueried(&self) -> bool {
         matches!(self.state, State::Fresh | State::Doubted | State::Suspect)
     }
 
-    /// Whether it was taken from our own routing table; false after its response.
-    pub(super) const fn is_own(&self) -> bool {
+    /// Whether the node comes from the routing table; false after its response.
+    pub(super) const fn is_from_table(&self) -> bool {
         self.speed_or_cells > 0
     }
 
-    /// Whether its id matches its address (BEP 42).
-    pub(super) fn is_fit(&self) -> bool {
+    /// Whether the id matches the address (BEP 42).
+    pub(super) fn has_secure_id(&self) -> bool {
         self.id.is_some_and(|id| is_secure(&id, self.endpoint))
     }
 
-    /// Whether it is only a duplicate listing that was never queried.
-    pub(super) const fn is_twin(&self) -> bool {
+    /// Whether this is a duplicate listing that was never queried.
+    pub(super) const fn is_duplicate(&self) -> bool {
         matches!(self.state, State::Dead) && self.tries == 0
     }
 
     /// Whether a response may still arrive.
-    pub(super) const fn is_open(&self) -> bool {
-        matches!(self.state, State::Asked | State::Stalled | State::Retried | State::Pressed)
+    pub(super) const fn may_respond(&self) -> bool {
+        matches!(self.state, State::Queried | State::Stalled | State::Retried | State::AliveRetried)
     }
 
-    /// Whether the lookup waits for its response.
+    /// Whether the lookup waits for a response of the node.
     pub(super) const fn is_awaited(&self) -> bool {
-        matches!(self.state, State::Asked | State::Retried | State::Pressed)
+        matches!(self.state, State::Queried | State::Retried | State::AliveRetried)
     }
 
-    /// Returns the delay before the next datagram to it.
+    /// Returns the delay before the next datagram to the node.
     pub(crate) fn pause(&self) -> Duration {
         if self.tries < TRIES { Duration::ZERO } else { PAUSE }
     }
@@ -137,30 +137,29 @@ pub(super) enum State {
     Doubted,
     /// Failed recently; queried only when no responses are pending.
     Suspect,
-    /// Queried, with the response pending.
-    Asked,
+    /// Queried; the response is pending.
+    Queried,
     /// The response is late; the lookup no longer waits for it.
     Stalled,
     /// Queried again.
     Retried,
-    /// Silent to the query for an item, but responded to a query for neighbours.
-    Reached,
-    /// Queried for the item again after that.
-    Pressed,
-    Answered,
-    /// Responded, but only leads to other nodes: the id does not match the address where that is required (BEP
-    /// 42), or the node does not support the query for an item.
-    Shunned,
+    /// Did not respond to the query for an item, but did to a query for neighbours.
+    Alive,
+    /// Queried for the item again after it proved alive.
+    AliveRetried,
+    Responded,
+    /// Responded, and counts only for the nodes it listed ([`Weight::NodesOnly`](super::Weight)).
+    NodesOnly,
     /// Silent, unreachable, or a duplicate listing.
     Dead,
-    /// Responded with an id other than the listed one; the entry holds the id of the response.
-    Denied,
+    /// Responded with an id other than the listed one; the candidate has the id of the response.
+    WrongId,
 }
 
 /// The progress of the announce to a node that responded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Placing {
+pub(super) enum Placement {
     None,
     Sent,
     /// Not confirmed in time.
@@ -198,7 +197,7 @@ impl Token {
 
     /// Copies a token; `None` if it is empty or too long.
     ///
-    /// The node then still serves the lookup, but cannot be announced to.
+    /// A node whose token is not stored still counts in the lookup, but cannot be announced to.
     pub(crate) fn new(token: &[u8]) -> Option<Self> {
         let mut bytes = [0; MAX_TOKEN];
         bytes.get_mut(..token.len())?.copy_from_slice(token);

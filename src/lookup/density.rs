@@ -28,19 +28,19 @@ const MEAN_LOG: f32 = 2.907_9;
 const VARIANCE: f32 = 0.133_1;
 
 /// The deviation in bits that one lookup in eighty exceeds by chance; larger ones are clamped to it.
-const SURPRISE: f32 = 1.3;
+const MAX_DEVIATION: f32 = 1.3;
 
-/// The factor by which the weight of earlier lookups shrinks after an outlier: either may be wrong.
-const AFTER_SURPRISE: f32 = 0.75;
+/// The factor by which the weight of earlier lookups shrinks after an outlier: either it or they may be wrong.
+const OUTLIER_FACTOR: f32 = 0.75;
 
 /// Number of lookups below which an outlier restarts the estimate.
 ///
 /// All earlier lookups may have missed the closest nodes, or targeted our own neighbourhood while under attack.
 const SETTLED_LOOKUPS: f32 = 3.0;
 
-/// Number of lookups from which on the estimate is used to judge others.
+/// Number of lookups from which on others are judged by the estimate.
 ///
-/// It is then off by a quarter, while lookups under attack are off by orders of magnitude.
+/// Its standard error is then a quarter, while lookups under attack are off by orders of magnitude.
 const TRUSTED_LOOKUPS: f32 = 2.0;
 
 /// Maximum number of lookups that an estimate of an earlier run counts for.
@@ -49,13 +49,13 @@ const RESTORED_LOOKUPS: f32 = 4.0;
 /// Number of lookups up to which lookups of our own neighbourhood count.
 const FEW_LOOKUPS: f32 = 2.0;
 
-/// Number of lookups from which on those of the user must lie in the narrower range.
-const SHARP_LOOKUPS: f32 = 16.0;
+/// Number of lookups from which on those of the user must lie in [`USER_RANGE`].
+const PRECISE_LOOKUPS: f32 = 16.0;
 
-/// Expected nodes within the distance of a user's lookup that counts while the estimate may be off by half.
+/// Range of the nodes expected within the reach of a user's lookup that counts, while the estimate is rough.
 const ROUGH_RANGE: (f32, f32) = (1.0, 32.0);
 
-/// Expected nodes within the distance of a user's lookup that counts: 98 of 100 lookups lie in this range.
+/// Range of the nodes expected within the reach of a user's lookup that counts: 98 % of lookups lie in it.
 const USER_RANGE: (f32, f32) = (2.91, 16.0);
 
 /// The estimated size of the network, with its standard error.
@@ -69,49 +69,49 @@ pub struct NetworkSize {
     pub standard_error: u64,
 }
 
-/// The kind of target that a lookup had.
+/// The kind of target of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// Our own id, or a target so near it that the closest nodes are the same.
     Neighbours,
     /// A random target chosen by this node.
-    Elsewhere,
+    Random,
     /// A target chosen by the user.
-    Users,
+    User,
 }
 
 /// A moving average over the lookups of one family; all zero initially.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Density {
-    /// Number of lookups that count.
+    /// Effective number of lookups that have counted.
     lookups: f32,
-    /// Mean binary logarithm of the numbers of nodes that they indicate.
+    /// Mean binary logarithm of the number of nodes, as each lookup indicates it.
     log_nodes: f32,
 }
 
 impl Density {
     /// Updates the estimate with a lookup whose K-th closest node is at this distance.
-    pub(crate) fn learn(&mut self, distance: f32, aim: Aim) {
+    pub(crate) fn update(&mut self, distance: f32, aim: Aim) {
         // The logarithm needs a positive number.
         let distance = distance.max(f32::MIN_POSITIVE);
         let within = |range: (f32, f32)| (range.0..=range.1).contains(&(distance * self.nodes()));
         let counts = match aim {
             Aim::Neighbours => self.lookups < FEW_LOOKUPS,
-            Aim::Elsewhere => true,
-            Aim::Users if self.lookups >= SHARP_LOOKUPS => within(USER_RANGE),
-            Aim::Users => self.lookups >= 1.0 && within(ROUGH_RANGE),
+            Aim::Random => true,
+            Aim::User if self.lookups >= PRECISE_LOOKUPS => within(USER_RANGE),
+            Aim::User => self.lookups >= 1.0 && within(ROUGH_RANGE),
         };
         if !counts {
             return;
         }
         let mut excess = MEAN_LOG - log2(distance) - self.log_nodes;
-        if self.lookups >= 1.0 && !(-SURPRISE..=SURPRISE).contains(&excess) {
-            if self.lookups < SETTLED_LOOKUPS && aim == Aim::Elsewhere {
+        if self.lookups >= 1.0 && !(-MAX_DEVIATION..=MAX_DEVIATION).contains(&excess) {
+            if self.lookups < SETTLED_LOOKUPS && aim == Aim::Random {
                 self.lookups = 0.0;
             } else {
-                excess = excess.clamp(-SURPRISE, SURPRISE);
-                self.lookups *= AFTER_SURPRISE;
+                excess = excess.clamp(-MAX_DEVIATION, MAX_DEVIATION);
+                self.lookups *= OUTLIER_FACTOR;
             }
         }
         self.lookups = self.lookups.min(LOOKUPS - 1.0) + 1.0;
@@ -120,8 +120,8 @@ impl Density {
 
     /// Reduces the weight of earlier lookups, because many more nodes are known than before.
     ///
-    /// Either the network has grown, or earlier lookups may have missed the closest nodes.
-    pub(crate) fn doubt(&mut self) {
+    /// Either the network has grown, or those lookups missed the closest nodes.
+    pub(crate) fn discount(&mut self) {
         self.lookups = self.lookups.min(1.0);
     }
 
@@ -132,7 +132,7 @@ impl Density {
 
     /// Returns by which factor there may be more nodes than estimated.
     ///
-    /// It is three standard errors, so that a growing network is not mistaken for an attack.
+    /// The margin is three standard errors, so that a growing network is not mistaken for an attack.
     pub(crate) fn margin(self) -> f32 {
         // In integers, because `core` has no square root of floats.
         let variance = 9e6 * VARIANCE / self.lookups.max(0.1);
@@ -153,8 +153,8 @@ impl Density {
 
     /// Creates an estimate from that of an earlier run.
     ///
-    /// It counts for no more than the first few lookups of this run, because the node may have moved to another
-    /// network.
+    /// That counts no more than the first few lookups of this run, because the node may have joined another network
+    /// since.
     pub(crate) fn restored(size: NetworkSize) -> Self {
         let NetworkSize { nodes, standard_error } = size;
         let relative = nodes as f32 / standard_error.max(1) as f32;
@@ -167,6 +167,7 @@ impl Density {
         Self { lookups, log_nodes: log2(nodes as f32) + Self::bias(lookups) }
     }
 
+    /// Returns the estimated number of nodes.
     fn nodes(self) -> f32 {
         exp2(self.log_nodes - Self::bias(self.lookups))
     }
@@ -198,7 +199,7 @@ fn exp2(x: f32) -> f32 {
 /// Returns the probability, in millionths, that the K closest nodes are at least as close as observed.
 ///
 /// `nodes_within` is the number of nodes times the distance of the K-th, which is Gamma(K)-distributed.
-pub(crate) fn chance(nodes_within: f32) -> u32 {
+pub(crate) fn crowding(nodes_within: f32) -> u32 {
     let x = f64::from(nodes_within);
     if x > 100.0 {
         return 1_000_000;
@@ -256,7 +257,7 @@ mod tests {
             let (runs, nodes) = (4000, 2e6);
             for _ in 0..runs {
                 let mut density = Density::default();
-                (0..lookups).for_each(|_| density.learn(random.distance(nodes), Aim::Elsewhere));
+                (0..lookups).for_each(|_| density.update(random.distance(nodes), Aim::Random));
                 let size = density.size().unwrap();
                 let ratio = size.nodes as f64 / nodes;
                 (sum, squares) = (sum + ratio, squares + ratio * ratio);
@@ -274,26 +275,26 @@ mod tests {
     #[test]
     fn a_network_that_grows_is_followed() {
         let (mut random, mut density) = (Random(2), Density::default());
-        (0..100).for_each(|_| density.learn(random.distance(1e5), Aim::Elsewhere));
-        (0..150).for_each(|_| density.learn(random.distance(2e6), Aim::Elsewhere));
+        (0..100).for_each(|_| density.update(random.distance(1e5), Aim::Random));
+        (0..150).for_each(|_| density.update(random.distance(2e6), Aim::Random));
         let nodes = density.size().unwrap().nodes as f64;
         assert!((1.5e6..2.5e6).contains(&nodes), "{nodes}");
     }
 
     #[test]
-    fn h_06_neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
+    fn h_06_neither_attacked_targets_nor_neighbours_of_our_id_move_the_estimate() {
         let (mut random, mut density) = (Random(3), Density::default());
-        density.learn(1e-12, Aim::Users);
+        density.update(1e-12, Aim::User);
         assert_eq!(density.size(), None, "the user's targets do not count before our own");
-        (0..8).for_each(|_| density.learn(random.distance(1e6), Aim::Elsewhere));
+        (0..8).for_each(|_| density.update(random.distance(1e6), Aim::Random));
         let before = density.size().unwrap();
-        (0..1000).for_each(|_| density.learn(1e-12, Aim::Users));
-        (0..1000).for_each(|_| density.learn(0.1, Aim::Users));
+        (0..1000).for_each(|_| density.update(1e-12, Aim::User));
+        (0..1000).for_each(|_| density.update(0.1, Aim::User));
         assert_eq!(density.size(), Some(before));
         // One of four random targets is our own id, which is under attack.
         for round in 0..100 {
-            density.learn(1e-12, Aim::Neighbours);
-            density.learn(if round % 4 == 0 { 1e-12 } else { random.distance(1e6) }, Aim::Elsewhere);
+            density.update(1e-12, Aim::Neighbours);
+            density.update(if round % 4 == 0 { 1e-12 } else { random.distance(1e6) }, Aim::Random);
         }
         let nodes = density.size().unwrap().nodes as f64;
         assert!((0.9e6..1.7e6).contains(&nodes), "{nodes}");
@@ -304,7 +305,7 @@ mod tests {
         let (mut random, mut density) = (Random(5), Density::default());
         for round in 0..40 {
             let distance = if round % 10 == 2 { 0.2 } else { random.distance(1e6) };
-            density.learn(distance, Aim::Elsewhere);
+            density.update(distance, Aim::Random);
             let nodes = density.size().unwrap().nodes;
             assert!(round < 8 || (500_000..1_500_000).contains(&nodes), "{nodes} after {round}");
         }
@@ -324,14 +325,14 @@ mod tests {
     #[test]
     fn h_06_what_was_saved_counts_no_more_than_four_lookups() {
         let (mut random, mut density) = (Random(4), Density::default());
-        (0..30).for_each(|_| density.learn(random.distance(1e6), Aim::Elsewhere));
+        (0..30).for_each(|_| density.update(random.distance(1e6), Aim::Random));
         let size = density.size().unwrap();
         let mut density = Density::restored(size);
         assert!(density.trusted().is_some());
         let restored = density.size().unwrap();
         assert!(restored.nodes.abs_diff(size.nodes) < 1000, "{restored:?} {size:?}");
         assert!(restored.standard_error * 5 > restored.nodes * 4 / 5);
-        (0..80).for_each(|_| density.learn(random.distance(1e4), Aim::Elsewhere));
+        (0..80).for_each(|_| density.update(random.distance(1e4), Aim::Random));
         assert!(density.size().unwrap().nodes < 20_000, "another network");
         let nonsense = NetworkSize { nodes: 5, standard_error: 500 };
         assert!(Density::restored(nonsense).size().is_none());
@@ -342,9 +343,9 @@ mod tests {
     fn h_05_the_chance_is_that_of_a_gamma_distribution() {
         // Half of the chi-squared quantiles with 16 degrees of freedom.
         for (x, millionths) in [(1.9707, 1000), (2.9061, 10_000), (7.6692, 500_000), (16.0, 990_000)] {
-            let chance = chance(x);
+            let chance = crowding(x);
             assert!(chance.abs_diff(millionths) <= millionths / 500 + 1, "{chance} for {x}");
         }
-        assert_eq!((chance(0.0), chance(99.0), chance(1e9)), (0, 1_000_000, 1_000_000));
+        assert_eq!((crowding(0.0), crowding(99.0), crowding(1e9)), (0, 1_000_000, 1_000_000));
     }
 }

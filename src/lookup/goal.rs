@@ -20,7 +20,7 @@ pub(crate) enum Goal {
     Bootstrap,
     /// Refreshes a bucket without recent traffic; the result is not reported.
     Refresh,
-    /// Finds the item at the target, and keeps it in this slot of our own items.
+    /// Finds the item at the target, and stores it in this slot of our own items.
     #[cfg(feature = "items")]
     Get(Ix),
     /// Publishes the item in this slot of our own items.
@@ -50,7 +50,7 @@ pub enum LookupKind {
     Put,
 }
 
-/// What a traversal asks its candidates for.
+/// What the queries of a traversal request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SearchKind {
     /// Nodes, by `find_node` (BEP 5).
@@ -64,14 +64,14 @@ pub(crate) enum SearchKind {
     Item,
 }
 
-/// What a traversal is started by.
+/// The cause of a traversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The user, or one of the user's publications.
     User,
     /// The user or maintenance, to join the DHT.
     Join,
-    /// Maintenance; the traversal gives way to others, and its end is not reported.
+    /// Maintenance; the traversal may be preempted, and its end is not reported.
     Refresh,
 }
 
@@ -80,9 +80,9 @@ pub(crate) enum Cause {
 pub(crate) struct Traits {
     pub(crate) search: SearchKind,
     /// Whether something is stored at the closest nodes, with the tokens of the search.
-    pub(crate) places: bool,
-    /// Whether a lost query is not repeated once there is a first result.
-    pub(crate) ends_repeats: bool,
+    pub(crate) stores: bool,
+    /// Whether lost queries are no longer repeated once there is a first result.
+    pub(crate) stops_retries: bool,
     pub(crate) cause: Cause,
     /// The kind in reports.
     pub(crate) kind: LookupKind,
@@ -95,7 +95,7 @@ impl Goal {
     pub(crate) const fn traits(self) -> Traits {
         use {Cause as C, LookupKind as Kind, SearchKind as Search};
         match self {
-            //                            search           places ends_repeats  cause     kind
+            //                            search           stores stops_retries cause   kind
             Self::FindNode    => Traits::of(Search::Nodes,   false, false, C::User,    Kind::FindNode),
             Self::GetPeers    => Traits::of(Search::Peers,   false, true,  C::User,    Kind::GetPeers),
             Self::Announce(_) => Traits::of(Search::Peers,   true,  false, C::User,    Kind::Announce),
@@ -117,7 +117,7 @@ impl Goal {
         }
     }
 
-    /// Whether such traversals give way to others, and are not reported.
+    /// Whether such traversals may be preempted, and are not reported.
     pub(crate) const fn is_refresh(self) -> bool {
         matches!(self.traits().cause, Cause::Refresh)
     }
@@ -127,9 +127,9 @@ impl Goal {
         matches!(self.traits().cause, Cause::Join)
     }
 
-    /// Whether the nodes that a traversal has found, and their tokens, can be used to place what `goal` places.
-    pub(crate) const fn serves(self, goal: Self) -> bool {
-        goal.traits().places && self.traits().search.shares_tokens(goal.traits().search)
+    /// Whether the nodes and tokens of a finished traversal can be used to store what `goal` stores.
+    pub(crate) const fn is_reusable_for(self, goal: Self) -> bool {
+        goal.traits().stores && self.traits().search.shares_tokens(goal.traits().search)
     }
 
     /// Returns the peer that is announced, if any.
@@ -145,7 +145,7 @@ impl Goal {
 
 #[cfg(feature = "items")]
 impl Goal {
-    /// Returns the slot of the item that is looked up or published; none once it was reused for another.
+    /// Returns the slot of the item that is looked up or published; `None` once that was reused for another.
     pub(crate) const fn item(self) -> Option<Ix> {
         match self {
             Self::Get(item) | Self::Put(item) => item.some(),
@@ -169,12 +169,12 @@ impl Goal {
 impl Traits {
     const fn of(
         search: SearchKind,
-        places: bool,
-        ends_repeats: bool,
+        stores: bool,
+        stops_retries: bool,
         cause: Cause,
         kind: LookupKind,
     ) -> Self {
-        Self { search, places, ends_repeats, cause, kind }
+        Self { search, stores, stops_retries, cause, kind }
     }
 }
 

@@ -21,7 +21,7 @@ const TRIES: u8 = 2;
 pub(crate) enum Window {
     /// The rest of the horizon's block, from the next quarter on.
     Rest,
-    /// The block behind it, twice as wide.
+    /// The block behind that of the horizon, twice as wide.
     Next,
     /// From the horizon to the start of `Rest`, queried if the response for `Rest` did not reach back that far.
     Gap,
@@ -30,7 +30,7 @@ pub(crate) enum Window {
 }
 
 impl Window {
-    /// Index into the searches beyond the horizon; cells have no search there.
+    /// Returns the index into the searches beyond the horizon; cells have none.
     const fn index(self) -> usize {
         match self {
             Self::Rest | Self::Cell(_) => 0,
@@ -76,6 +76,7 @@ impl Horizon {
         }
     }
 
+    /// Whether any node near the target has listed its neighbours.
     pub(super) fn is_known(&self) -> bool {
         self.edge != Distance::ZERO
     }
@@ -85,7 +86,7 @@ impl Horizon {
     }
 
     /// Returns the window to query for next.
-    pub(super) fn wanted(&self) -> Option<Window> {
+    pub(super) fn next_window(&self) -> Option<Window> {
         let is_wanted = |window: &Window| {
             let search = &self.searches[window.index()];
             !search.is_open && !search.is_answered && search.tries < TRIES
@@ -98,13 +99,13 @@ impl Horizon {
         self.searches.iter().any(|search| search.is_open)
     }
 
-    /// Number of queries sent.
+    /// Returns the number of queries sent.
     pub(super) fn tries(&self) -> usize {
         self.searches.iter().map(|search| usize::from(search.tries)).sum()
     }
 
     /// Records that a window was queried for.
-    pub(super) fn asked(&mut self, window: Window) {
+    pub(super) fn begin(&mut self, window: Window) {
         if self.tries() == 0 {
             self.start = self.edge;
         }
@@ -113,11 +114,11 @@ impl Horizon {
         search.is_open = true;
     }
 
-    /// Returns the distance from the target to query at.
-    pub(super) fn at(&self, window: Window) -> Distance {
+    /// Returns the distance from the target at which a window is queried for.
+    pub(super) fn probe_distance(&self, window: Window) -> Distance {
         let block = self.start.leading_zeros();
         match window {
-            // The significant bits; the others remain those of the target.
+            // Only the significant bits: the other bits remain those of the target.
             Window::Gap => self.start.truncated(block + 16),
             Window::Cell(_) => Distance::ZERO,
             Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
@@ -138,12 +139,12 @@ impl Horizon {
     }
 
     /// Handles the response for a window, with nodes up to `reach` away from the queried id.
-    pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
+    pub(super) fn on_response(&mut self, window: Window, reach: Distance) {
         let search = &mut self.searches[window.index()];
         (search.is_open, search.is_answered) = (false, true);
         if window == Window::Rest {
             // The quarter that contains the horizon is listed completely only if the response reaches beyond it.
-            let back = NodeId::ZERO.at(self.at(window)).distance(&NodeId::ZERO.at(self.start));
+            let back = NodeId::ZERO.at(self.probe_distance(window)).distance(&NodeId::ZERO.at(self.start));
             self.has_gap = reach.leading_zeros() >= back.leading_zeros();
         }
     }
@@ -241,16 +242,16 @@ mod tests {
     fn windows(edge: u8, reach: u8) -> std::vec::Vec<Distance> {
         let mut horizon = horizon(edge);
         let mut asked = std::vec::Vec::new();
-        while let Some(window) = horizon.wanted() {
-            horizon.asked(window);
-            asked.push(horizon.at(window));
-            horizon.on_answer(window, far(reach));
+        while let Some(window) = horizon.next_window() {
+            horizon.begin(window);
+            asked.push(horizon.probe_distance(window));
+            horizon.on_response(window, far(reach));
         }
         asked
     }
 
     #[test]
-    fn the_horizon_is_the_nearest_edge_that_a_near_node_drew() {
+    fn the_horizon_is_the_nearest_of_the_farthest_nodes_that_near_nodes_listed() {
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(far(9), far(8), K);
         horizon.on_list(far(1), far(8), K - 1);
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_block_is_asked_for_and_the_next_block() {
+    fn the_rest_of_the_block_and_the_next_block_are_queried_for() {
         assert_eq!(windows(0b1_0000, 0xff), [far(0b1_0100), far(0b10_0000)]);
         assert_eq!(windows(0b1_0101, 0xff), [far(0b1_1000), far(0b10_0000)]);
         assert_eq!(windows(0b1_1010, 0xff), [far(0b1_1100), far(0b10_0000)]);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_does_not_reach_back_to_is_asked_for_as_well() {
+    fn the_gap_before_a_response_is_queried_for_as_well() {
         assert_eq!(windows(0b1_0101, 0b111), [far(0b1_1000), far(0b10_0000), far(0b1_0101)]);
         assert_eq!(windows(0b1_0101, 0b1_0000).len(), 2, "it lists more than the quarter before");
     }
@@ -278,17 +279,17 @@ mod tests {
     #[test]
     fn a_lost_query_is_sent_once_more_and_the_target_stays() {
         let mut horizon = horizon(0b1_0000);
-        horizon.asked(Window::Rest);
-        let at = horizon.at(Window::Rest);
-        assert_eq!(horizon.wanted(), Some(Window::Next), "both are under way at once");
-        horizon.asked(Window::Next);
-        assert_eq!(horizon.wanted(), None);
+        horizon.begin(Window::Rest);
+        let at = horizon.probe_distance(Window::Rest);
+        assert_eq!(horizon.next_window(), Some(Window::Next), "both are under way at once");
+        horizon.begin(Window::Next);
+        assert_eq!(horizon.next_window(), None);
         horizon.on_stall(Window::Rest);
         horizon.on_list(far(1), far(2), K);
-        assert_eq!((horizon.wanted(), horizon.at(Window::Rest)), (Some(Window::Rest), at));
-        horizon.asked(Window::Rest);
+        assert_eq!((horizon.next_window(), horizon.probe_distance(Window::Rest)), (Some(Window::Rest), at));
+        horizon.begin(Window::Rest);
         horizon.on_stall(Window::Rest);
-        assert_eq!(horizon.wanted(), None);
+        assert_eq!(horizon.next_window(), None);
         assert!(horizon.is_open(), "the other");
     }
 
@@ -297,14 +298,14 @@ mod tests {
         let all = far(0xff);
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(far(1), all, K);
-        horizon.asked(Window::Next);
-        assert_eq!(horizon.at(Window::Next), far(0x80));
+        horizon.begin(Window::Next);
+        assert_eq!(horizon.probe_distance(Window::Next), far(0x80));
         let mut least = [0; 20];
         least[19] = 1;
         let least = NodeId::ZERO.distance(&NodeId::from_bytes(least));
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(Distance::ZERO, least, K);
-        horizon.asked(Window::Rest);
-        assert_eq!(horizon.at(Window::Rest), least);
+        horizon.begin(Window::Rest);
+        assert_eq!(horizon.probe_distance(Window::Rest), least);
     }
 }

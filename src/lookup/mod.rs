@@ -3,16 +3,18 @@
 //! - `admission`: which nodes become candidates, and which are evicted when memory is full
 //! - `candidates`: the state kept for each node that a traversal knows
 //! - `density`: an estimate of the size of the network
+//! - `goal`: what lookups are for, and what distinguishes them
 //! - `horizon`: finding live nodes that are hidden behind dead ones
-//! - `interrupt`: continuing after the host slept or the socket changed
 //! - `items`: versions of an item and the nodes that hold them (BEP 44)
 //! - `options`: the public types that start a lookup
 //! - `planned`: the actions of a traversal
 //! - `region`: searching the whole neighbourhood of a target that looks attacked
 //! - `republisher`: scheduling of announces and items that are republished periodically
+//! - `resume`: continuing after an interruption, and from an ended traversal
 //! - `sampling`: responses to `sample_infohashes` queries (BEP 51)
 //! - `scrape`: counting the peers of a torrent (BEP 33)
 //! - `step`: the choice of the next datagram
+//! - `tests`: the rules of a traversal, one by one
 //!
 //! There are no rounds: after every response, stall and failure the traversal computes its next [`Step`]. A query
 //! that has stalled blocks nothing, so a dead node costs a stall, not a timeout. Only nodes that responded count
@@ -71,13 +73,13 @@ mod candidates;
 pub(crate) mod density;
 mod goal;
 mod horizon;
-mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
 mod planned;
 mod region;
 pub(crate) mod republisher;
+mod resume;
 pub(crate) mod sampling;
 pub(crate) mod scrape;
 mod step;
@@ -90,7 +92,7 @@ use core::time::Duration;
 #[cfg(feature = "items")]
 pub(crate) use candidates::Holding;
 pub(crate) use candidates::{Candidate, Token};
-use candidates::{Placing, State, TRIES};
+use candidates::{Placement, State, TRIES};
 pub use goal::LookupKind;
 pub(crate) use goal::{Cause, Goal, SearchKind};
 
@@ -109,7 +111,7 @@ use crate::wire::ErrorCode;
 /// Maximum of [`LookupOptions::k`].
 const MAX_K: u8 = 2 * K as u8;
 
-/// How long a token is used for announces; every deployed node accepts its tokens for longer (BEP 5).
+/// How long a token is used for announces; deployed nodes accept theirs for longer (BEP 5).
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// The progress of a traversal.
@@ -119,19 +121,20 @@ pub(crate) enum Phase {
     Free,
     /// Runnable; may have something to send.
     Ready,
-    /// Has something to send, but must wait because the node is rate-limited.
+    /// Has something to send, but must wait because its destination is rate-limited.
     Held,
     /// Waits for responses or deadlines.
     Waiting,
-    /// Ended, while the lookup has not, or is led by the traversal of the other family.
+    /// Ended; either the traversal of the other family has not, or that one leads the lookup.
     Ended,
-    /// Leads a lookup that has completed and is not reported yet.
+    /// Leads a lookup that has completed and has not been reported.
     Completed,
     /// Reported; kept for its tokens until the slot is needed.
     Remembered,
 }
 
 impl Phase {
+    /// Whether the traversal has not ended.
     pub(crate) const fn is_under_way(self) -> bool {
         matches!(self, Self::Ready | Self::Held | Self::Waiting)
     }
@@ -147,7 +150,7 @@ impl Phase {
     }
 }
 
-/// The part of a traversal's state that only lookups of items use.
+/// The state of a traversal that only lookups of items use.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -165,21 +168,20 @@ impl ItemTraversal {
     const EMPTY: Self = Self { is_satisfied: false, check: Check::None, copies: 0 };
 }
 
-/// How far a traversal has established the newest version, and whether it puts its own.
+/// Progress of the search for other versions of an item, which decides whether it is put.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Check {
     /// No check is needed: there can be only one version, so a put goes to every node as soon as it is found.
     None,
-    /// In progress: queries all of the closest nodes that may hold a version, and waits until they respond or time
-    /// out.
+    /// In progress: all of the closest nodes that may hold a version are queried and must respond or time out.
     Due,
-    /// Like [`Due`](Self::Due), but queries more nodes, to find out whether enough of them hold the item.
+    /// In progress with more nodes than for [`Due`](Self::Due), to count whether enough of them hold the item.
     Counting,
     /// Completed: the item is to be stored.
     Passed,
-    /// Completed: the item is not to be stored, or not on any further node.
+    /// Completed: the item is not to be stored on any further node.
     Spared,
 }
 
@@ -188,8 +190,9 @@ pub(crate) enum Check {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Refused {
     pub(crate) count: u16,
-    /// Refusals because of a mismatching `cas` (BEP 44); `seq` counts those of a `seq` that is too low.
+    /// Refusals because of a mismatching `cas` (BEP 44).
     pub(crate) cas: u16,
+    /// Refusals because of a `seq` that is too low.
     pub(crate) seq: u16,
     /// Error code of the last refusal; 0 if there was none.
     pub(crate) code: i64,
@@ -220,24 +223,24 @@ pub(crate) struct Traversal {
     pub(crate) scrape: Ix,
     pub(crate) alpha: u8,
     pub(crate) k: u8,
-    /// Only the first candidate is queried.
-    pub(crate) alone: bool,
+    /// A query to a single node: only the first candidate is queried.
+    pub(crate) single: bool,
     /// One response per IP address is accepted, and the candidates of each subnet are limited.
-    pub(crate) by_ip: bool,
+    pub(crate) limits_sources: bool,
     /// Ids must match their addresses (BEP 42).
-    by_fitness: bool,
+    requires_secure_ids: bool,
     pub(crate) stall: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
-    /// When the node that is rate-limited may be queried.
+    /// When the rate-limited node may be queried.
     pub(crate) held_until: Instant,
     /// When the tokens were requested.
-    pub(crate) asked: Instant,
+    pub(crate) tokens_requested: Instant,
     /// Started with the tokens of an earlier lookup.
     pub(crate) resumed: bool,
     /// Started from restored nodes, and has not queried the bootstrap hosts.
-    pub(crate) holds_back: bool,
+    pub(crate) skips_bootstraps: bool,
     horizon: Horizon,
     region: Region,
     len: u16,
@@ -257,16 +260,16 @@ pub(crate) struct Traversal {
     pub(crate) items: ItemTraversal,
 }
 
-/// The weight of a response in a lookup.
+/// How much a response counts in a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Worth {
-    /// Counts towards the K closest nodes.
+pub(crate) enum Weight {
+    /// Fully: towards the K closest nodes.
     Full,
-    /// Only leads to other nodes: the id does not match the address where that is required (BEP 42), or the node
-    /// does not support the query.
-    Guide,
-    /// The node is alive, and may still respond to an earlier query.
-    Sign,
+    /// For the nodes it lists: the id does not match the address where that is required (BEP 42), or the node does
+    /// not support the query.
+    NodesOnly,
+    /// As proof that the node is alive: it may still respond to an earlier query.
+    Alive,
 }
 
 /// Whether a response was accepted.
@@ -293,17 +296,17 @@ impl Traversal {
         scrape: Ix::NONE,
         alpha: 0,
         k: 0,
-        alone: false,
-        by_ip: false,
-        by_fitness: false,
+        single: false,
+        limits_sources: false,
+        requires_secure_ids: false,
         // `None` is encoded as an invalid number of nanoseconds, which is not all zero bytes.
         stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
         started: Instant::ZERO,
         held_until: Instant::ZERO,
-        asked: Instant::ZERO,
+        tokens_requested: Instant::ZERO,
         resumed: false,
-        holds_back: false,
+        skips_bootstraps: false,
         ended: Instant::ZERO,
         horizon: Horizon::EMPTY,
         region: Region::EMPTY,
@@ -328,7 +331,7 @@ impl Traversal {
         target: NodeId,
         family: Family,
         options: &LookupOptions,
-        by_ip: bool,
+        limits_sources: bool,
         now: Instant,
     ) -> Self {
         Self {
@@ -337,13 +340,13 @@ impl Traversal {
             v6: family == Family::V6,
             alpha: options.alpha.max(1),
             k: options.k.clamp(1, MAX_K),
-            alone: options.only.is_some(),
-            by_ip,
+            single: options.only.is_some(),
+            limits_sources,
             stall: options.stall,
             timeout: options.timeout,
             max_peers: options.max_peers,
             started: now,
-            asked: now,
+            tokens_requested: now,
             ..Self::EMPTY
         }
     }
@@ -352,12 +355,12 @@ impl Traversal {
         if self.v6 { Family::V6 } else { Family::V4 }
     }
 
-    /// Number of candidates.
+    /// Returns the number of candidates.
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Offers a node of the routing table, whose last round trip took `rtt`.
+    /// Offers a node of the routing table, with its smoothed round-trip time.
     pub(crate) fn add_known(
         &mut self,
         memory: &mut [Candidate],
@@ -384,27 +387,27 @@ impl Traversal {
     }
 
     /// Whether the tokens and nodes of this traversal can be reused for a lookup with another goal.
-    pub(crate) const fn serves(&self, goal: Goal) -> bool {
-        // A lookup that ended with the first copy knows too few nodes.
+    pub(crate) const fn is_reusable_for(&self, goal: Goal) -> bool {
+        // The lookup ended with the first copy, so it knows too few nodes.
         #[cfg(feature = "items")]
         if self.items.is_satisfied {
             return false;
         }
-        self.goal.serves(goal)
+        self.goal.is_reusable_for(goal)
     }
 
-    /// Whether responses are still useful: for an announce also after completion.
+    /// Whether responses are still useful: until completion and, for an announce, afterwards.
     pub(crate) const fn is_active(&self) -> bool {
-        self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.alone)
+        self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.single)
     }
 
-    /// Whether a reported announce is still placed at nodes that respond or are listed late.
-    pub(crate) const fn lingers(&self) -> bool {
+    /// Whether an announce has been reported and is still sent to nodes that respond, or are listed, late.
+    pub(crate) const fn announces_late(&self) -> bool {
         self.is_active() && matches!(self.phase, Phase::Remembered)
     }
 
     /// Records that the candidate at `position` was queried.
-    pub(crate) fn asked(&mut self, memory: &mut [Candidate], position: usize) {
+    pub(crate) fn on_queried(&mut self, memory: &mut [Candidate], position: usize) {
         let candidate = &mut memory[position];
         self.queried += u16::from(candidate.tries == 0);
         if candidate.state == State::Suspect {
@@ -412,60 +415,60 @@ impl Traversal {
             candidate.tries = TRIES;
         }
         candidate.state = match candidate.state {
-            State::Reached => State::Pressed,
-            _ if candidate.tries == 0 => State::Asked,
+            State::Alive => State::AliveRetried,
+            _ if candidate.tries == 0 => State::Queried,
             _ => State::Retried,
         };
         candidate.tries += 1;
         // The same query covers all other listings of this endpoint (L-05).
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
-            if other.endpoint == endpoint && other.is_unasked() {
-                other.drop_twin();
+            if other.endpoint == endpoint && other.is_unqueried() {
+                other.drop_duplicate();
             }
         }
-        self.spare_network(memory, position);
+        self.drop_silent_subnet(memory, position);
     }
 
     /// Records that the announce was sent to the candidate at `position`.
-    pub(crate) fn announced(&mut self, memory: &mut [Candidate], position: usize) {
+    pub(crate) fn on_announced(&mut self, memory: &mut [Candidate], position: usize) {
         let candidate = &mut memory[position];
-        if candidate.placing == Placing::None {
+        if candidate.placement == Placement::None {
             candidate.tries = 0;
             self.announced += 1;
         }
-        candidate.placing = Placing::Sent;
+        candidate.placement = Placement::Sent;
         candidate.tries += 1;
     }
 
     /// Records that the candidate at `position` was queried for the nodes of a window.
-    pub(crate) fn looked(&mut self, memory: &mut [Candidate], position: usize, window: Window) {
+    pub(crate) fn on_probed(&mut self, memory: &mut [Candidate], position: usize, window: Window) {
         match window {
-            Window::Cell(cell) => self.looked_in(memory, position, cell),
-            Window::Rest | Window::Next | Window::Gap => self.horizon.asked(window),
+            Window::Cell(cell) => self.begin_cell_probe(memory, position, cell),
+            Window::Rest | Window::Next | Window::Gap => self.horizon.begin(window),
         }
     }
 
     /// Returns the target to query for the nodes of a window.
-    pub(crate) fn target_in(&self, window: Window) -> NodeId {
+    pub(crate) fn probe_target(&self, window: Window) -> NodeId {
         match window {
-            Window::Cell(cell) => self.target_of_cell(cell),
-            Window::Rest | Window::Next | Window::Gap => self.target.at(self.horizon.at(window)),
+            Window::Cell(cell) => self.cell_target(cell),
+            Window::Rest | Window::Next | Window::Gap => self.target.at(self.horizon.probe_distance(window)),
         }
     }
 
     /// Handles the response to the query for a window, whose nodes are at most `reach` away from its target.
-    pub(crate) fn on_probe_answered(&mut self, window: Window, reach: Distance) {
+    pub(crate) fn on_probe_response(&mut self, window: Window, reach: Distance) {
         match window {
-            Window::Cell(cell) => self.on_cell_probed(cell),
-            Window::Rest | Window::Next | Window::Gap => self.horizon.on_answer(window, reach),
+            Window::Cell(cell) => self.end_cell_probe(cell),
+            Window::Rest | Window::Next | Window::Gap => self.horizon.on_response(window, reach),
         }
     }
 
     /// Handles the stall or failure of the query for a window.
     pub(crate) const fn on_probe_failed(&mut self, window: Window) {
         match window {
-            Window::Cell(cell) => self.on_cell_probed(cell),
+            Window::Cell(cell) => self.end_cell_probe(cell),
             Window::Rest | Window::Next | Window::Gap => self.horizon.on_stall(window),
         }
     }
@@ -476,83 +479,64 @@ impl Traversal {
         self.horizon.on_list(distance(by), distance(farthest), count);
     }
 
-    /// Whether the current query to a candidate asks for neighbours only, though the lookup is for an item.
+    /// Whether the current query to a candidate of a lookup for an item is a plain query for neighbours.
     ///
-    /// Every second query does, because a node may lead to others without supporting `get`.
+    /// Every second one is, because a node may lead to others without supporting `get`.
     #[cfg(feature = "items")]
-    pub(crate) fn asks_neighbours(&self, memory: &[Candidate], to: Endpoint) -> bool {
+    pub(crate) fn queries_neighbours(&self, memory: &[Candidate], to: Endpoint) -> bool {
         let candidate = self.position(memory, to).map(|position| &memory[position]);
         candidate.is_some_and(|c| c.state == State::Retried && c.tries.is_multiple_of(2))
     }
 
     /// Whether the next query to this candidate repeats one that every node supports.
-    pub(crate) const fn repeats(&self, candidate: &Candidate) -> bool {
+    pub(crate) const fn is_repeat(&self, candidate: &Candidate) -> bool {
         candidate.tries > if self.seeks_item() { 1 } else { 0 }
     }
 
     /// Handles the response of the node at `from`, which reports `id` as its own.
-    pub(crate) fn on_answer(
+    pub(crate) fn on_response(
         &mut self,
         memory: &mut [Candidate],
         tokens: &mut [Token],
         from: Endpoint,
         id: NodeId,
         token: Option<&[u8]>,
-        worth: Worth,
+        weight: Weight,
     ) -> Verdict {
-        let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
+        let Some(position) = self.position(memory, from) else { return Verdict::Rejected };
         let before = memory[position].state;
-        let was_reached = memory[position].was_reached();
-        if before == State::Answered || (was_reached && worth != Worth::Full) {
+        let responded_otherwise = memory[position].responded_otherwise();
+        if before == State::Responded || (responded_otherwise && weight != Weight::Full) {
             return Verdict::Rejected;
         }
-        // A denied node must not be accepted for responding to the second query as well.
-        let denied = |c: &Candidate| c.endpoint == from && c.id == Some(id) && c.state == State::Denied;
-        if memory[..self.len()].iter().any(denied) {
-            self.fail(memory, position);
+        // Having responded with a wrong id, the node must not be accepted for its response to the second query.
+        let is_wrong = |c: &Candidate| c.endpoint == from && c.id == Some(id) && c.state == State::WrongId;
+        if memory[..self.len()].iter().any(is_wrong) {
+            self.mark_failed(memory, position);
             return Verdict::Rejected;
         }
-        match memory[position].id {
-            Some(expected) if expected == id => {}
-            Some(_) => {
-                // The endpoint may have been listed under a false id before an honest node listed it correctly.
-                let named = |c: &Candidate| c.endpoint == from && c.id == Some(id);
-                match memory[..self.len()].iter().position(named) {
-                    Some(other) => {
-                        memory[position].drop_twin();
-                        position = other;
-                    }
-                    None => {
-                        self.fail(memory, position);
-                        position = self.identify(memory, position, id);
-                        memory[position].state = State::Denied;
-                        return Verdict::Rejected;
-                    }
-                }
-            }
-            None => position = self.identify(memory, position, id),
-        }
-        let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
-        let same_host = |c: &Candidate| self.by_ip && c.endpoint.ip_bytes() == from.ip_bytes();
+        let Some(position) = self.verify_id(memory, position, id) else { return Verdict::Rejected };
+        let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Responded);
+        let same_host = |c: &Candidate| self.limits_sources && c.endpoint.ip_bytes() == from.ip_bytes();
         if answered.any(|c| c.id == Some(id) || same_host(c)) {
-            memory[position].drop_twin();
+            memory[position].drop_duplicate();
             return Verdict::Rejected;
         }
         let candidate = &mut memory[position];
         // The first query may have timed out while the second was in flight.
         let has_failed = candidate.state == State::Dead && candidate.tries > 0;
         self.failed = self.failed.saturating_sub(has_failed.into());
-        self.answered += u16::from(!was_reached);
-        (candidate.state, candidate.tries) = match worth {
-            Worth::Full => (State::Answered, 0),
-            Worth::Guide => (State::Shunned, 0),
-            Worth::Sign => (State::Reached, candidate.tries),
+        self.answered += u16::from(!responded_otherwise);
+        (candidate.state, candidate.tries) = match weight {
+            Weight::Full => (State::Responded, 0),
+            Weight::NodesOnly => (State::NodesOnly, 0),
+            Weight::Alive => (State::Alive, candidate.tries),
         };
         candidate.speed_or_cells = 0;
-        if let Some(token) = token.filter(|_| worth == Worth::Full).and_then(Token::new) {
-            self.keep_token(memory, tokens, position, token);
+        if let Some(token) = token.filter(|_| weight == Weight::Full).and_then(Token::new) {
+            self.store_token(memory, tokens, position, token);
         }
-        self.judge(memory, memory[position].lister);
+        self.review_lister(memory, memory[position].lister);
         Verdict::Accepted
     }
 
@@ -563,64 +547,76 @@ impl Traversal {
         let Some(position) = self.position(memory, to) else { return false };
         let candidate = &mut memory[position];
         match candidate.state {
-            State::Asked | State::Retried => {
+            State::Queried | State::Retried => {
                 candidate.state = State::Stalled;
-                self.judge(memory, memory[position].lister);
+                self.review_lister(memory, memory[position].lister);
             }
-            State::Pressed => {
-                candidate.state = State::Shunned;
+            State::AliveRetried => {
+                candidate.state = State::NodesOnly;
                 return true;
             }
             State::Fresh
             | State::Doubted
             | State::Suspect
             | State::Stalled
-            | State::Reached
-            | State::Answered
-            | State::Shunned
+            | State::Alive
+            | State::Responded
+            | State::NodesOnly
             | State::Dead
-            | State::Denied => {}
+            | State::WrongId => {}
         }
         false
     }
 
     /// Handles an error saying that the node at `to` does not support the query; it may still lead to others.
-    pub(crate) fn on_unknown(&mut self, memory: &mut [Candidate], to: Endpoint) {
-        match self.position(memory, to) {
-            Some(at) if memory[at].state == State::Asked => memory[at].state = State::Stalled,
-            Some(at) if memory[at].state == State::Pressed => memory[at].state = State::Shunned,
-            _ => self.on_failure(memory, to),
+    pub(crate) fn on_method_unknown(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        let Some(position) = self.position(memory, to) else { return };
+        match memory[position].state {
+            State::Queried => memory[position].state = State::Stalled,
+            State::AliveRetried => memory[position].state = State::NodesOnly,
+            State::Fresh
+            | State::Doubted
+            | State::Suspect
+            | State::Stalled
+            | State::Retried
+            | State::Alive
+            | State::Responded
+            | State::NodesOnly
+            | State::Dead
+            | State::WrongId => self.on_failure(memory, to),
         }
     }
 
     /// Handles the timeout of a query to `to`; a later query may still be in flight.
     pub(crate) fn on_timeout(&mut self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(position) = self.position(memory, to).filter(|&at| memory[at].state == State::Stalled) {
-            self.fail(memory, position);
+            self.mark_failed(memory, position);
         }
     }
 
     /// Handles the failure of the node at `to`: unreachable, an error, or a malformed response.
     pub(crate) fn on_failure(&mut self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(position) = self.position(memory, to).filter(|&at| !memory[at].has_answered()) {
-            self.fail(memory, position);
+        if let Some(position) = self.position(memory, to).filter(|&at| !memory[at].has_responded()) {
+            self.mark_failed(memory, position);
         }
     }
 
     /// Handles the confirmation of an announce, and returns whether it is the first from this node.
     pub(crate) fn on_stored(&mut self, memory: &mut [Candidate], from: Endpoint) -> bool {
-        let Some(placing) = self.placing(memory, from) else { return false };
-        let before = core::mem::replace(placing, Placing::Stored);
+        let Some(placement) = self.placement_mut(memory, from) else { return false };
+        let before = core::mem::replace(placement, Placement::Stored);
         // The announce was sent before the traversal was restarted.
-        self.announced += u16::from(before == Placing::None);
-        self.acknowledged += u16::from(before != Placing::Stored);
-        before != Placing::Stored
+        self.announced += u16::from(before == Placement::None);
+        self.acknowledged += u16::from(before != Placement::Stored);
+        before != Placement::Stored
     }
 
     /// Handles the stall of the announce to `to`: the announce or its confirmation is probably lost.
     pub(crate) fn on_announce_stall(&self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(placing) = self.placing(memory, to).filter(|placing| **placing == Placing::Sent) {
-            *placing = Placing::Lost;
+        if let Some(placement) =
+            self.placement_mut(memory, to).filter(|placement| **placement == Placement::Sent)
+        {
+            *placement = Placement::Lost;
         }
     }
 
@@ -629,11 +625,11 @@ impl Traversal {
     /// `code` is the code of its error, `None` if the node is unreachable by now.
     pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint, code: Option<i64>) {
         let is_declined = self.is_declined_by(code);
-        let Some(placing) = self.placing(memory, to) else { return };
-        if matches!(placing, Placing::Stored | Placing::Refused | Placing::Declined) {
+        let Some(placement) = self.placement_mut(memory, to) else { return };
+        if matches!(placement, Placement::Stored | Placement::Refused | Placement::Declined) {
             return;
         }
-        *placing = if is_declined { Placing::Declined } else { Placing::Refused };
+        *placement = if is_declined { Placement::Declined } else { Placement::Refused };
         if let Some(code) = code {
             let refused = &mut self.refused;
             (refused.count, refused.code) = (refused.count.saturating_add(1), code);
@@ -642,72 +638,17 @@ impl Traversal {
         }
     }
 
-    /// Starts again from the responses of an ended traversal, to announce with its tokens.
-    pub(crate) fn resume(
-        &mut self,
-        memory: &mut [Candidate],
-        goal: Goal,
-        options: &LookupOptions,
-        now: Instant,
-    ) {
-        for candidate in &mut memory[..self.len()] {
-            candidate.placing = Placing::None;
-            let lacks_token = self.region.is_searched && !candidate.has_token();
-            match candidate.state {
-                // The number of tokens was too small for all nodes of the region.
-                State::Answered if lacks_token => {
-                    (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
-                }
-                State::Answered => candidate.tries = 0,
-                State::Fresh
-                | State::Doubted
-                | State::Suspect
-                | State::Asked
-                | State::Stalled
-                | State::Retried
-                | State::Reached
-                | State::Pressed
-                | State::Shunned
-                | State::Dead
-                | State::Denied => candidate.state = State::Dead,
-            }
-        }
-        let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
-        *self = Self {
-            phase: self.phase,
-            asked: self.asked,
-            len: self.len,
-            found: self.found,
-            has_more: self.has_more,
-            by_fitness: self.by_fitness,
-            region: self.region.renewed(),
-            resumed: true,
-            ..fresh
-        };
-    }
-
-    /// Discards all candidates, to start over.
-    pub(crate) fn restart(&mut self, now: Instant) {
-        (self.len, self.asked, self.resumed, self.announced) = (0, now, false, 0);
-        // Nodes that refused, or hold a copy, are queried and counted again.
-        self.refused = Refused::NONE;
-        #[cfg(feature = "items")]
-        {
-            self.items.copies = 0;
-        }
-    }
-
     /// Returns the nodes that responded, closest first; for a query to a single node, the nodes that it listed.
     pub(crate) fn closest<'a>(
         &self,
         memory: &'a [Candidate],
     ) -> impl Iterator<Item = (NodeId, Endpoint)> + use<'a> {
-        let wanted = if self.alone { State::Fresh } else { State::Answered };
+        let wanted = if self.single { State::Fresh } else { State::Responded };
         let candidates = memory[..self.len()].iter().filter(move |c| c.state == wanted);
         candidates.filter_map(|c| c.id.map(|id| (id, c.endpoint))).take(usize::from(self.k))
     }
 
-    /// Returns the token of the node at an endpoint, if one is still kept.
+    /// Returns the token of the node at an endpoint, if it is still stored.
     pub(crate) fn token_of(
         &self,
         memory: &[Candidate],
@@ -718,46 +659,69 @@ impl Traversal {
         here.filter_map(|c| c.token_of(tokens)).next()
     }
 
-    /// Whether any token for an announce is kept.
+    /// Whether any token for an announce is stored.
     pub(crate) fn has_tokens(&self, memory: &[Candidate]) -> bool {
         memory[..self.len()].iter().any(Candidate::has_token)
     }
 
     /// Whether an error code means that the node holds another version of the item that is put.
-    const fn is_declined_by(&self, code: Option<i64>) -> bool {
-        #[cfg(feature = "items")]
-        if let (Goal::Put(_), Some(code)) = (self.goal, code) {
-            return code == ErrorCode::CAS_MISMATCH.0 || code == ErrorCode::SEQ_TOO_LOW.0;
-        }
-        let _ = code;
-        false
+    fn is_declined_by(&self, code: Option<i64>) -> bool {
+        let is_put = self.seeks_item() && self.needs_tokens();
+        is_put
+            && code.is_some_and(|code| [ErrorCode::CAS_MISMATCH.0, ErrorCode::SEQ_TOO_LOW.0].contains(&code))
     }
 
     /// Returns the position of the candidate at an endpoint.
     ///
-    /// If several are listed there, it is the one that was queried or has responded.
+    /// Of several listings there, it is the one that was queried or has responded.
     fn position(&self, memory: &[Candidate], endpoint: Endpoint) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let at = |c: &Candidate| c.endpoint == endpoint;
-        let has_answered = |c: &Candidate| at(c) && (c.was_reached() || c.has_answered());
-        let asked = candidates.iter().position(|c| at(c) && c.is_open());
-        asked.or_else(|| candidates.iter().position(has_answered)).or_else(|| candidates.iter().position(at))
+        let has_responded = |c: &Candidate| at(c) && (c.responded_otherwise() || c.has_responded());
+        let asked = candidates.iter().position(|c| at(c) && c.may_respond());
+        asked.or_else(|| candidates.iter().position(has_responded)).or_else(|| candidates.iter().position(at))
     }
 
-    fn placing<'a>(&self, memory: &'a mut [Candidate], endpoint: Endpoint) -> Option<&'a mut Placing> {
+    fn placement_mut<'a>(
+        &self,
+        memory: &'a mut [Candidate],
+        endpoint: Endpoint,
+    ) -> Option<&'a mut Placement> {
         let candidates = &mut memory[..self.len()];
-        let answered = candidates.iter_mut().find(|c| c.endpoint == endpoint && c.state == State::Answered);
-        answered.map(|c| &mut c.placing)
+        let answered = candidates.iter_mut().find(|c| c.endpoint == endpoint && c.state == State::Responded);
+        answered.map(|c| &mut c.placement)
     }
 
-    fn fail(&mut self, memory: &mut [Candidate], position: usize) {
-        if !matches!(memory[position].state, State::Dead | State::Denied) {
+    fn mark_failed(&mut self, memory: &mut [Candidate], position: usize) {
+        if !matches!(memory[position].state, State::Dead | State::WrongId) {
             // An earlier response no longer counts, so that a late one is not counted twice.
-            self.answered = self.answered.saturating_sub(memory[position].was_reached().into());
+            self.answered = self.answered.saturating_sub(memory[position].responded_otherwise().into());
             memory[position].state = State::Dead;
             self.failed += 1;
-            self.judge(memory, memory[position].lister);
+            self.review_lister(memory, memory[position].lister);
         }
+    }
+
+    /// Returns the position of the candidate that responded with `id`; `None` if its endpoint is not listed with it.
+    fn verify_id(&mut self, memory: &mut [Candidate], position: usize, id: NodeId) -> Option<usize> {
+        let Candidate { id: expected, endpoint, .. } = memory[position];
+        if expected == Some(id) {
+            return Some(position);
+        }
+        if expected.is_none() {
+            return Some(self.identify(memory, position, id));
+        }
+        // The endpoint may have been listed under a false id before an honest node listed it correctly.
+        let is_correct = |c: &Candidate| c.endpoint == endpoint && c.id == Some(id);
+        let correct = memory[..self.len()].iter().position(is_correct);
+        if correct.is_some() {
+            memory[position].drop_duplicate();
+        } else {
+            self.mark_failed(memory, position);
+            let position = self.identify(memory, position, id);
+            memory[position].state = State::WrongId;
+        }
+        correct
     }
 
     /// Moves a candidate whose id has become known to its position, and returns that.
@@ -770,14 +734,14 @@ impl Traversal {
         place
     }
 
-    /// Keeps a token in a free slot, or in the slot of the farthest node that has one.
-    fn keep_token(&self, memory: &mut [Candidate], tokens: &mut [Token], position: usize, token: Token) {
+    /// Stores a token in a free slot, or in that of a node that needs its token less.
+    fn store_token(&self, memory: &mut [Candidate], tokens: &mut [Token], position: usize, token: Token) {
         let taken = |place: usize| memory[..self.len()].iter().any(|c| c.token == place as u8 + 1);
         let place = match (0..tokens.len()).find(|&place| !taken(place)) {
             Some(place) => place,
             None => {
-                let Some(giver) = self.token_giver(memory, position) else { return };
-                usize::from(core::mem::take(&mut memory[giver].token)) - 1
+                let Some(holder) = self.token_to_replace(memory, position) else { return };
+                usize::from(core::mem::take(&mut memory[holder].token)) - 1
             }
         };
         tokens[place] = token;

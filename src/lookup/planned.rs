@@ -1,4 +1,4 @@
-//! The actions of a traversal, and how one waits to be sent.
+//! The actions of a traversal, and the compact form in which one waits to be sent.
 
 use super::horizon::Window;
 
@@ -44,7 +44,7 @@ impl PlannedStep {
 }
 
 impl From<Step> for PlannedStep {
-    /// Positions fit, as the number of candidates does.
+    /// Converts a step; positions fit, because candidates are counted in 16 bits.
     fn from(step: Step) -> Self {
         match step {
             Step::Query(position) => Self::Query(position as u16),

@@ -14,7 +14,7 @@
 #[cfg(feature = "items")]
 use super::Check;
 use super::Traversal;
-use super::candidates::{Candidate, Placing, State};
+use super::candidates::{Candidate, Placement, State};
 use super::horizon::{CELLS, REGION, Window};
 use super::planned::Step;
 use crate::base::id::{Distance, K, NodeId};
@@ -27,7 +27,7 @@ const CROWDED: f32 = 1.2;
 
 /// Upper bound of the expected nodes within the distance of the K-th closest.
 ///
-/// More cannot occur by chance, however many nodes have died since the estimate.
+/// A larger value cannot be chance, however many nodes have died since the estimate.
 const SPARSE: f32 = 36.0;
 
 /// Minimum size of a network in which the region is searched.
@@ -38,10 +38,10 @@ const CORE: f32 = 2.0;
 
 impl Traversal {
     /// Sets the estimated number of nodes, and whether ids must match their addresses (BEP 42).
-    pub(crate) const fn expect(&mut self, nodes: Option<f32>, by_fitness: bool) {
-        self.by_fitness = by_fitness;
+    pub(crate) const fn expect(&mut self, nodes: Option<f32>, requires_secure_ids: bool) {
+        self.requires_secure_ids = requires_secure_ids;
         self.region.nodes = match nodes {
-            Some(nodes) if !self.alone => nodes,
+            Some(nodes) if !self.single => nodes,
             _ => 0.0,
         };
     }
@@ -54,21 +54,21 @@ impl Traversal {
         if self.items.is_satisfied {
             return None;
         }
-        if self.alone || self.resumed || usize::from(self.k) < K {
+        if self.single || self.resumed || usize::from(self.k) < K {
             return None;
         }
-        let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
+        let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Responded);
         answered.nth(K - 1)?.id.map(|id| self.target.distance(&id).fraction())
     }
 
-    /// Returns the number of nodes expected within the distance of the K-th closest, after the end; `None` if
-    /// unknown.
+    /// Returns the number of nodes expected within the distance of the K-th closest that responded.
+    ///
+    /// `None` if unknown, or before the end.
     pub(crate) fn expected_within(&self) -> Option<f32> {
         (self.region.reach > 0.0).then_some(self.region.reach)
     }
 
-    /// Decides at the end of a traversal whether it continues through the region, because the result is
-    /// implausible.
+    /// Decides at the end of a traversal whether its result is implausible, so that it searches the region.
     ///
     /// There may be `margin` times more nodes than estimated.
     pub(crate) fn widen(&mut self, memory: &[Candidate], margin: f32) -> bool {
@@ -78,17 +78,17 @@ impl Traversal {
         let within = self.reach(memory).map(|distance| distance * self.region.nodes);
         self.region.reach = within.unwrap_or(0.0);
         let is_plausible = within.is_some_and(|within| (CROWDED..SPARSE).contains(&(within * margin)));
-        let is_odd = !is_plausible || self.core_is_full(memory) || self.closest_share_a_network(memory);
+        let is_odd = !is_plausible || self.core_is_full(memory) || self.closest_share_a_subnet(memory);
         self.region.is_searched = is_odd && self.answered > 0;
         self.region.is_searched
     }
 
     /// Whether two of the K closest that responded share a wide subnet, of which there are millions.
-    fn closest_share_a_network(&self, memory: &[Candidate]) -> bool {
-        let answered = || memory[..self.len()].iter().filter(|c| c.state == State::Answered).take(K);
+    fn closest_share_a_subnet(&self, memory: &[Candidate]) -> bool {
+        let answered = || memory[..self.len()].iter().filter(|c| c.state == State::Responded).take(K);
         answered().enumerate().any(|(at, one)| {
             let is_same = |other: &Candidate| other.endpoint.wide_subnet() == one.endpoint.wide_subnet();
-            self.is_in_public(one) && answered().take(at).any(is_same)
+            self.is_public(one) && answered().take(at).any(is_same)
         })
     }
 
@@ -98,10 +98,10 @@ impl Traversal {
         if self.items.is_satisfied || self.items.check == Check::Spared {
             return false;
         }
-        !self.alone && !self.resumed && !self.goal.is_maintenance() && usize::from(self.k) >= K
+        !self.single && !self.resumed && !self.goal.is_maintenance() && usize::from(self.k) >= K
     }
 
-    /// Returns the head of the distance within which every node is queried and stored at; 0 for none.
+    /// Returns the head of the distance within which every node is queried and sent the announce; 0 for none.
     pub(super) fn region_edge(&self) -> u64 {
         if self.region.is_searched { self.region.edge(REGION) } else { 0 }
     }
@@ -116,53 +116,55 @@ impl Traversal {
         self.is_nearer(candidate, self.region.edge(CORE))
     }
 
-    /// Returns the candidate that gives up its token for the one at `position` when all slots are in use.
+    /// Returns the candidate whose token is replaced by that of the one at `position` when all slots are in use.
     ///
-    /// Usually the farthest one that has a token. While the region is searched, first candidates that were already
-    /// sent what is stored, then those of an overcrowded core, which would otherwise hold all of the tokens.
-    pub(super) fn token_giver(&self, memory: &[Candidate], position: usize) -> Option<usize> {
+    /// That is the farthest one with a token, if it is farther. While the region is searched, candidates that were
+    /// already sent what is stored come first, then those of an overcrowded core, which would otherwise use up the
+    /// tokens.
+    pub(super) fn token_to_replace(&self, memory: &[Candidate], position: usize) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let farthest = || candidates.iter().rposition(Candidate::has_token).filter(|&at| at > position);
         if !self.region.is_searched {
             return farthest();
         }
-        let is_sent = |c: &Candidate| c.has_token() && !matches!(c.placing, Placing::None | Placing::Sent);
+        let is_sent =
+            |c: &Candidate| c.has_token() && !matches!(c.placement, Placement::None | Placement::Sent);
         let is_in_core = |c: &Candidate| c.has_token() && self.is_in_core(c);
-        let crowd = || {
+        let in_full_core = || {
             let is_crowded = candidates.iter().filter(|c| is_in_core(c)).count() > K;
             candidates.iter().rposition(is_in_core).filter(|_| is_crowded)
         };
-        candidates.iter().position(is_sent).or_else(crowd).or_else(farthest)
+        candidates.iter().position(is_sent).or_else(in_full_core).or_else(farthest)
     }
 
-    /// Whether a candidate lies so close to the target that its share of the memory is used up.
+    /// Whether a candidate lies in the core, whose share of the memory is used up.
     ///
-    /// Only while the region is searched: an estimate that is far too low must not keep a traversal from its
+    /// This applies only while the region is searched: an estimate that is far too low must not keep a traversal from its
     /// target.
-    pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
+    pub(super) fn exceeds_core(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
         self.region.is_searched && self.is_in_core(candidate) && self.core_is_full(memory)
     }
 
     /// Whether more nodes were listed next to the target than can exist.
     fn core_is_full(&self, memory: &[Candidate]) -> bool {
-        let near = memory[..self.len()].iter().filter(|c| !c.is_twin() && self.is_in_core(c));
+        let near = memory[..self.len()].iter().filter(|c| !c.is_duplicate() && self.is_in_core(c));
         near.count() >= (memory.len() / 4).max(K + K / 2)
     }
 
     /// Records that the candidate at `position` was queried for a cell.
-    pub(super) fn looked_in(&mut self, memory: &mut [Candidate], position: usize, cell: u8) {
+    pub(super) fn begin_cell_probe(&mut self, memory: &mut [Candidate], position: usize, cell: u8) {
         memory[position].speed_or_cells |= 1 << cell;
         self.region.tries[usize::from(cell)] += 1;
         self.region.open |= 1 << cell;
     }
 
     /// Records that the query for a cell was answered or has stalled.
-    pub(super) const fn on_cell_probed(&mut self, cell: u8) {
+    pub(super) const fn end_cell_probe(&mut self, cell: u8) {
         self.region.open &= !(1 << cell);
     }
 
     /// Chooses a node to query for a cell in which fewer nodes are known than expected.
-    pub(super) fn look_in_region(&self, candidates: &[Candidate]) -> Option<Step> {
+    pub(super) fn probe_region(&self, candidates: &[Candidate]) -> Option<Step> {
         let outermost = self.region.cell(0).0;
         let mut is_outermost_done = false;
         for cell in 0..CELLS {
@@ -172,7 +174,7 @@ impl Traversal {
             }
             let expected = self.region.expected(cell);
             let distance = |c: &Candidate| c.id.map_or(u64::MAX, |id| self.target.distance(&id).head());
-            let may_live = |c: &&Candidate| !matches!(c.state, State::Dead | State::Denied | State::Suspect);
+            let may_live = |c: &&Candidate| !matches!(c.state, State::Dead | State::WrongId | State::Suspect);
             let known = candidates.iter().filter(may_live).filter(|c| (least..most).contains(&distance(c)));
             let most_tries = match cell {
                 0 => 8,
@@ -190,7 +192,7 @@ impl Traversal {
             let farthest =
                 if cell == 0 || is_outermost_done { u64::MAX } else { outermost.saturating_mul(4) };
             let fits = |c: &Candidate| {
-                c.state == State::Answered
+                c.state == State::Responded
                     && c.speed_or_cells & 1 << cell == 0
                     && (least..=farthest).contains(&distance(c))
             };
@@ -202,18 +204,17 @@ impl Traversal {
         None
     }
 
-    /// Returns the position of the nearest candidate to query whose id matches its address, within the distance
-    /// `edge`.
+    /// Returns the nearest candidate to query within `edge` whose id matches its address, or else `position`.
     ///
-    /// Falls back to `position`. A Sybil near a target needs a suitable address for each such id (BEP 42).
-    pub(super) fn fittest(&self, candidates: &[Candidate], position: usize, edge: u64) -> usize {
+    /// A Sybil near a target needs a suitable address for each such id (BEP 42).
+    pub(super) fn nearest_secure(&self, candidates: &[Candidate], position: usize, edge: u64) -> usize {
         let near = candidates.iter().enumerate().skip(position).take_while(|(_, c)| self.is_nearer(c, edge));
-        let mut fitting = near.filter(|(_, c)| c.state == State::Fresh && c.is_fit());
-        fitting.next().map_or(position, |(position, _)| position)
+        let mut secure = near.filter(|(_, c)| c.state == State::Fresh && c.has_secure_id());
+        secure.next().map_or(position, |(position, _)| position)
     }
 
     /// Returns the target to query for nodes in a cell.
-    pub(super) fn target_of_cell(&self, cell: u8) -> NodeId {
+    pub(super) fn cell_target(&self, cell: u8) -> NodeId {
         self.target.at(Distance::ZERO.with_bit(self.region.block() + u32::from(cell)))
     }
 }

@@ -25,20 +25,20 @@ const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Number of waiting first publications from which on these are spaced as well.
 ///
-/// A client that starts with a few torrents announces them at once, as it would with so many single announces.
-const CROWD: usize = 64;
+/// A client that starts with a few torrents announces them at once, as with single announces.
+const MANY_FIRST: usize = 64;
 
-/// Endpoints that a republish contacts anew in one family: about 24 on the way and 8 that store.
+/// Number of new endpoints that a republish contacts in one family: about 24 on the way and 8 that store.
 const REPUBLISH_ENDPOINTS: u32 = 32;
 
-/// The most republishes at once, if there are enough lookup slots.
+/// Maximum number of concurrent republishes, if there are enough lookup slots.
 const MAX_REPUBLISHES: usize = 4;
 
-/// Republishes leave this share of the lookup slots to others.
-pub(crate) const RESERVE: usize = 4;
+/// Number of lookup slots for each concurrent republish, so that most are left to other lookups.
+pub(crate) const SLOTS_PER_REPUBLISH: usize = 4;
 
-/// First republishes that need not wait for each other leave this share of the lookup slots to others.
-const FIRST_RESERVE: usize = 2;
+/// Number of lookup slots for each first publication that starts at once, so that half are left to other lookups.
+const SLOTS_PER_FIRST: usize = 2;
 
 /// The shortest and the longest interval.
 const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
@@ -54,23 +54,22 @@ pub(crate) struct Pace {
     /// First publications that start at once are exempt.
     pub(crate) spacing: u32,
     /// Maximum number of concurrent republishes.
-    pub(crate) rounds: u32,
+    pub(crate) max_running: u32,
     /// Maximum number of concurrent republishes while first publications start at once.
-    pub(crate) at_once: u32,
+    pub(crate) max_first: u32,
 }
 
 impl Pace {
-    /// Spaces republishes so that they alone stay within `new_endpoints` a second, and leave lookup slots to
-    /// others.
+    /// Returns a rate that contacts at most `new_endpoints` per second, and leaves lookup slots to others.
     pub(crate) fn within(interval: Duration, new_endpoints: u32, families: usize, lookups: usize) -> Self {
         let lookups = lookups / families.max(1);
-        let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
-        let at_once = (lookups / FIRST_RESERVE).max(rounds);
+        let max_running = (lookups / SLOTS_PER_REPUBLISH).clamp(1, MAX_REPUBLISHES);
+        let max_first = (lookups / SLOTS_PER_FIRST).max(max_running);
         Self {
             interval: interval.clamp(INTERVALS[0], INTERVALS[1]),
             spacing: REPUBLISH_ENDPOINTS * families as u32 * 1_000_000 / new_endpoints.max(1),
-            rounds: rounds as u32,
-            at_once: u32::try_from(at_once).unwrap_or(u32::MAX),
+            max_running: max_running as u32,
+            max_first: u32::try_from(max_first).unwrap_or(u32::MAX),
         }
     }
 
@@ -133,7 +132,16 @@ pub(crate) struct Publication {
     /// When the next republish is due at the latest; before the first one, when the publication was added.
     pub(crate) due: Instant,
     /// The lookup of the running republish.
-    pub(crate) round: Ix,
+    pub(crate) lookup: Ix,
+}
+
+/// The last republish of a publication in an earlier run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastRepublish {
+    /// How long ago it ended.
+    pub(crate) age: Duration,
+    /// Number of nodes that acknowledged it.
+    pub(crate) acknowledged: u16,
 }
 
 /// The list that a publication is in.
@@ -164,7 +172,7 @@ impl Publication {
         acknowledged: 0,
         ended: Instant::ZERO,
         due: Instant::ZERO,
-        round: Ix::NONE,
+        lookup: Ix::NONE,
     };
 }
 
@@ -190,7 +198,7 @@ pub(crate) struct Republisher {
     soonest: Instant,
     /// Length of the next part of the interval in percent, drawn when the last republish started.
     share: u8,
-    /// The last one to start was a first publication, although a republish was overdue.
+    /// The last start was a first publication, although a republish was overdue.
     passed_over: bool,
     /// Too many first publications wait to start at once; cleared when all of them have started.
     crowded: bool,
@@ -249,25 +257,24 @@ impl Republisher {
         Some(ix)
     }
 
-    /// Adds a publication whose last republish ended `age` ago and was acknowledged by this many nodes.
+    /// Adds a publication of an earlier run, whose next republish is due as if the node had not been restarted.
     ///
-    /// The next republish is due as if the node had not been restarted. Without `last` the first publication is
-    /// next.
+    /// Without `last`, it is a new one.
     pub(crate) fn restore(
         &mut self,
         slots: &mut [Slot<Publication>],
         target: NodeId,
         subject: Subject,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
         now: Instant,
     ) -> Option<Ix> {
         let ix = self.add(slots, target, subject, now)?;
-        if let Some((age, acknowledged)) = last {
+        if let Some(LastRepublish { age, acknowledged }) = last {
             self.leave(slots, ix);
             let publication = &mut slots[ix];
             (publication.is_tried, publication.acknowledged, publication.ended) =
                 (true, acknowledged, now.before(age));
-            publication.due = now + self.patience(subject).saturating_sub(age);
+            publication.due = now + self.next_delay(subject).saturating_sub(age);
             self.started = self.started.max(publication.ended);
             self.enter(slots, ix, Phase::Queued);
         }
@@ -290,40 +297,40 @@ impl Republisher {
         self.pool.free(slots, ix);
     }
 
-    /// Returns when the next republish starts, unless one is added that comes before it.
+    /// Returns when the next republish starts, unless an earlier one is added.
     ///
     /// `None` if there is none to start, or if the maximum number is running.
     pub(crate) fn next_start(&self, slots: &[Slot<Publication>]) -> Option<Instant> {
-        // The oldest one, because the wait of new publications counts from there.
+        // The oldest one has waited longest.
         let fresh = self.fresh.back().map(|ix| slots[ix].due);
-        if self.is_at_once() {
+        if self.starts_at_once() {
             return fresh.map(|at| at.max(self.soonest));
         }
-        if self.running.len() >= self.pace.rounds as usize {
+        if self.running.len() >= self.pace.max_running as usize {
             return None;
         }
         let failed = self.failed.front().map(|ix| slots[ix].due);
-        let queued = self.queued.front().map(|ix| slots[ix].due.min(self.evenly()));
+        let queued = self.queued.front().map(|ix| slots[ix].due.min(self.even_start()));
         let next = [fresh, failed, queued].into_iter().flatten().min();
-        next.map(|at| at.max(self.soonest).max(self.spaced()))
+        next.map(|at| at.max(self.soonest).max(self.spaced_start()))
     }
 
     /// Whether the next to start is a first publication that is exempt from the spacing.
-    pub(crate) const fn is_at_once(&self) -> bool {
-        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.at_once as usize
+    pub(crate) const fn starts_at_once(&self) -> bool {
+        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.max_first as usize
     }
 
     /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
     pub(crate) fn next(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
-        let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds as usize;
-        if self.is_at_once() && others_wait {
+        let others_wait = now < self.spaced_start() || self.running.len() >= self.pace.max_running as usize;
+        if self.starts_at_once() && others_wait {
             return self.fresh.front();
         }
         match (self.fresh.front(), self.overdue(slots, now)) {
             (Some(_), Some(overdue)) if self.passed_over => Some(overdue),
             (Some(fresh), _) => Some(fresh),
             (None, Some(overdue)) => Some(overdue),
-            (None, None) => self.queued.front().filter(|_| self.evenly() <= now),
+            (None, None) => self.queued.front().filter(|_| self.even_start() <= now),
         }
     }
 
@@ -354,8 +361,8 @@ impl Republisher {
 
     /// Records that a republish was skipped; the next one is due as after a success.
     pub(crate) fn skip(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
-        let patience = self.patience(slots[ix].subject);
-        self.queue(slots, ix, now + patience);
+        let delay = self.next_delay(slots[ix].subject);
+        self.queue(slots, ix, now + delay);
     }
 
     /// Records that a republish stored nothing, because enough nodes hold the item already.
@@ -367,12 +374,12 @@ impl Republisher {
         (publication.is_tried, publication.is_spared, publication.failures, publication.ended) =
             (true, true, 0, now);
         publication.acknowledged = 0;
-        let patience = self.patience(publication.subject) / 2;
-        self.queue(slots, ix, now + patience);
+        let delay = self.next_delay(publication.subject) / 2;
+        self.queue(slots, ix, now + delay);
     }
 
-    /// Requeues a preempted republish: it is the first to start when a slot is free, like a new publication.
-    pub(crate) fn put_back(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
+    /// Requeues a preempted republish, which is the first to start when a slot is free.
+    pub(crate) fn requeue(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
         slots[ix].due = now;
         self.leave(slots, ix);
         let phase = if slots[ix].is_tried { Phase::Failed } else { Phase::Fresh };
@@ -380,14 +387,14 @@ impl Republisher {
     }
 
     /// Delays all republishes until `until`.
-    pub(crate) fn hold(&mut self, until: Instant) {
+    pub(crate) fn delay(&mut self, until: Instant) {
         self.soonest = self.soonest.max(until);
     }
 
     /// Records that a republish was preempted or found no slot, and delays all republishes until `until`.
     pub(crate) fn starve(&mut self, until: Instant) {
         self.starved = true;
-        self.hold(until);
+        self.delay(until);
     }
 
     /// Whether a republish lacks a lookup slot and none is running.
@@ -395,7 +402,7 @@ impl Republisher {
         self.starved && self.running.is_empty()
     }
 
-    /// Makes failed publications due now, because the failure was not theirs.
+    /// Makes failed publications due now, because the network was down when they failed.
     pub(crate) fn retry_failed(&self, slots: &mut [Slot<Publication>], now: Instant) {
         let mut next = self.failed.front();
         while let Some(ix) = next {
@@ -408,7 +415,7 @@ impl Republisher {
     ///
     /// The recorded end is not used: that of a restored publication may lie before the origin of the clock.
     pub(crate) fn age(&self, publication: &Publication, now: Instant) -> Duration {
-        (self.patience(publication.subject) + (now - publication.due)).saturating_sub(publication.due - now)
+        (self.next_delay(publication.subject) + (now - publication.due)).saturating_sub(publication.due - now)
     }
 
     /// Iterates over all publications in the order in which they are to be restored.
@@ -450,12 +457,12 @@ impl Republisher {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && self.len() == self.pool.used()
-            && self.running.len() <= self.pace.rounds.max(self.pace.at_once) as usize
-            && (self.crowded || self.fresh.len() < CROWD)
+            && self.running.len() <= self.pace.max_running.max(self.pace.max_first) as usize
+            && (self.crowded || self.fresh.len() < MANY_FIRST)
     }
 
     /// Returns the earliest start that respects the spacing.
-    fn spaced(&self) -> Instant {
+    fn spaced_start(&self) -> Instant {
         if self.started == Instant::ZERO {
             Instant::ZERO
         } else {
@@ -471,13 +478,13 @@ impl Republisher {
 
     /// Returns the time from the end of a republish to when the next one is due.
     ///
-    /// It is slightly longer than the interval, because a republish that is early does not delay its next one.
-    fn patience(&self, subject: Subject) -> Duration {
+    /// The time is slightly longer than the interval, because an early republish does not delay the next one.
+    fn next_delay(&self, subject: Subject) -> Duration {
         self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
     }
 
-    /// Returns the start of the next republish if all of them are spread over their intervals.
-    fn evenly(&self) -> Instant {
+    /// Returns the start of the next republish if all of them are spread evenly over their intervals.
+    fn even_start(&self) -> Instant {
         // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
             [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
@@ -504,7 +511,7 @@ impl Republisher {
             after = list.prev(slots, before);
         }
         list.insert_after(slots, after.unwrap_or(Ix::NONE), ix);
-        self.crowded |= self.fresh.len() >= CROWD;
+        self.crowded |= self.fresh.len() >= MANY_FIRST;
     }
 
     fn leave(&mut self, slots: &mut [Slot<Publication>], ix: Ix) {
@@ -557,8 +564,8 @@ mod tests {
             let pace = Pace {
                 interval: INTERVAL,
                 spacing: SPACING.as_micros() as u32,
-                rounds: rounds as u32,
-                at_once: 4 * rounds as u32,
+                max_running: rounds as u32,
+                max_first: 4 * rounds as u32,
             };
             Self {
                 republisher: Republisher::new(pace),
@@ -599,9 +606,10 @@ mod tests {
                     self.republisher.end(&mut self.slots, ix, acknowledged, self.now);
                 } else {
                     let ix = self.republisher.next(&self.slots, self.now).expect("its time has come");
-                    let is_at_once = self.republisher.is_at_once() && self.slots[ix].phase == Phase::Fresh;
+                    let starts_at_once =
+                        self.republisher.starts_at_once() && self.slots[ix].phase == Phase::Fresh;
                     let spaced = self.starts.last().is_none_or(|&(last, _)| last + SPACING <= at);
-                    assert!(is_at_once || spaced, "all others keep their distance");
+                    assert!(starts_at_once || spaced, "all others keep their distance");
                     self.republisher.begin(&mut self.slots, ix, &mut self.rng, self.now);
                     self.running.push((self.now + ROUND, ix));
                     self.starts.push((self.now, self.slots[ix].target));
@@ -638,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn l_10_one_alone_comes_round_every_interval_give_or_take_a_tenth() {
+    fn l_10_a_single_publication_is_republished_every_interval_within_a_tenth() {
         let mut room = Room::new(1, 4);
         room.add(0).unwrap();
         room.run(secs(24 * 3600));
@@ -652,7 +660,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
+    fn c_11_a_few_first_publications_start_at_once_and_then_all_are_spread_evenly() {
         let mut room = Room::new(100, 4);
         (0..63).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -674,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
+    fn c_11_many_first_publications_are_spaced_newest_first() {
         let mut room = Room::new(100, 4);
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -691,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_more_than_fit_into_an_interval_stretch_it_for_all_alike() {
+    fn c_11_more_publications_than_fit_into_an_interval_extend_it_for_all() {
         let mut room = Room::new(2000, 4);
         (0..2000).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(6 * 3600));
@@ -705,12 +713,12 @@ mod tests {
     }
 
     #[test]
-    fn c_11_newcomers_and_the_overdue_take_turns() {
+    fn c_11_new_and_overdue_publications_take_turns() {
         let mut room = Room::new(100, 4);
         (0..5).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(20));
         room.now = room.now + secs(3600);
-        (5..5 + CROWD as u16).for_each(|index| assert!(room.add(index).is_some()));
+        (5..5 + MANY_FIRST as u16).for_each(|index| assert!(room.add(index).is_some()));
         let from = room.starts.len();
         room.run(secs(20));
         let is_new: Vec<bool> = room.starts[from..].iter().map(|(_, target)| *target >= hash(5)).collect();
@@ -718,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_round_is_repeated_ever_more_seldom_until_it_is_forgiven() {
+    fn a_failed_republish_is_repeated_at_doubling_intervals_until_it_is_reset() {
         let mut room = Room::new(3, 4);
         room.fails = true;
         room.add(0).unwrap();
@@ -733,13 +741,13 @@ mod tests {
     }
 
     #[test]
-    fn what_had_to_make_room_waits_and_is_first_again() {
+    fn a_preempted_republish_waits_and_is_the_first_to_start() {
         let mut room = Room::new(3, 1);
         let ix = room.add(0).unwrap();
         room.republisher.begin(&mut room.slots, ix, &mut room.rng, room.now);
         assert_eq!(room.republisher.next_start(&room.slots), None, "no second round beside it");
-        room.republisher.put_back(&mut room.slots, ix, room.now);
-        room.republisher.hold(room.now + secs(10));
+        room.republisher.requeue(&mut room.slots, ix, room.now);
+        room.republisher.delay(room.now + secs(10));
         assert_eq!(room.republisher.next_start(&room.slots), Some(room.now + secs(10)));
         assert_eq!(room.republisher.next(&room.slots, room.now + secs(10)), Some(ix));
     }
@@ -747,30 +755,30 @@ mod tests {
     proptest! {
         /// Republishes respect the spacing and none waits for long, whatever is added and removed.
         #[test]
-        fn c_11_no_burst_and_nobody_forgotten(
+        fn c_11_republishes_come_in_no_burst_and_none_is_forgotten(
             steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
             rounds in 2_usize..5,
         ) {
             let mut room = Room::new(100, rounds);
-            let (mut most, mut publication) = (0, BTreeMap::new());
+            let (mut most, mut last_starts) = (0, BTreeMap::new());
             for (step, index, time) in steps {
                 let found = room.republisher.find(&room.slots, &hash(index), false);
                 match (step, found) {
                     (0, Some(ix)) => {
                         room.remove(ix);
-                        publication.remove(&hash(index));
+                        last_starts.remove(&hash(index));
                     }
                     (0, None) => {}
                     (_, Some(_)) => room.run(secs(time)),
-                    (_, None) => if room.add(index).is_some() { publication.insert(hash(index), room.now); },
+                    (_, None) => if room.add(index).is_some() { last_starts.insert(hash(index), room.now); },
                 }
                 most = most.max(room.republisher.len());
                 for &(at, target) in &room.starts {
-                    if let Some(last) = publication.get_mut(&target) { *last = at.max(*last); }
+                    if let Some(last) = last_starts.get_mut(&target) { *last = at.max(*last); }
                 }
                 // Twice the time, because new publications take every other turn.
                 let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;
-                prop_assert!(publication.values().all(|&last| room.now - last <= patience));
+                prop_assert!(last_starts.values().all(|&last| room.now - last <= patience));
             }
             prop_assert!(room.most_within(Instant::ZERO, ROUND) <= 4 * rounds);
         }

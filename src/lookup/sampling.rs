@@ -13,8 +13,20 @@ const MAX_SAMPLES: usize = 64;
 
 /// Maximum number of nodes taken from one response.
 ///
-/// Usual are 8 of each family, or up to 40 from nodes that send their whole table.
+/// Nodes usually send 8 of each family; some send up to 40, their whole table.
 const MAX_NODES: usize = 16;
+
+/// A reference to a query in flight, by slot and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct QueryRef {
+    pub(crate) ix: Ix,
+    pub(crate) generation: u32,
+}
+
+impl QueryRef {
+    const NONE: Self = Self { ix: Ix::NONE, generation: 0 };
+}
 
 /// A `sample_infohashes` query and its response.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +34,7 @@ const MAX_NODES: usize = 16;
 pub(crate) struct Sampling {
     stage: Stage,
     pub(crate) target: NodeId,
-    /// The query, by slot and generation.
-    query: (Ix, u32),
+    query: QueryRef,
     pub(crate) is_supported: bool,
     pub(crate) stored: u32,
     interval_secs: u16,
@@ -48,7 +59,7 @@ impl Sampling {
     pub(crate) const EMPTY: Self = Self {
         stage: Stage::Free,
         target: NodeId::ZERO,
-        query: (Ix::NONE, 0),
+        query: QueryRef::NONE,
         is_supported: false,
         stored: 0,
         interval_secs: 0,
@@ -59,12 +70,12 @@ impl Sampling {
     };
 
     /// Records that the query has started.
-    pub(crate) const fn begin(&mut self, query: (Ix, u32)) {
+    pub(crate) const fn begin(&mut self, query: QueryRef) {
         self.query = query;
     }
 
     /// Marks the response as reported: it remains readable until the slot is needed.
-    pub(crate) const fn tell(&mut self) {
+    pub(crate) const fn mark_reported(&mut self) {
         self.stage = Stage::Reported;
     }
 
@@ -90,8 +101,8 @@ impl Sampling {
         self.stored = u32::try_from(stored.max(0)).unwrap_or(u32::MAX);
         for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
             let contacts = nodes.iter().map(|(id, addr)| (id, Endpoint::from(addr)));
-            let own = contacts.filter(|(_, endpoint)| endpoint.family() == nodes.family());
-            let usable = own.filter(|(id, endpoint)| is_usable(*id, *endpoint));
+            let of_family = contacts.filter(|(_, endpoint)| endpoint.family() == nodes.family());
+            let usable = of_family.filter(|(id, endpoint)| is_usable(*id, *endpoint));
             for (to, from) in self.nodes[self.node_count.into()..].iter_mut().zip(usable) {
                 *to = from;
                 self.node_count += 1;
@@ -117,14 +128,14 @@ impl Sampling {
 /// There are few slots, so a linear search suffices.
 pub(crate) fn alloc(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
     let free = slots.iter().position(|slot| slot.stage == Stage::Free);
-    let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Reported);
-    let at = free.or_else(|| told.min_by_key(|(_, slot)| slot.query.1).map(|(at, _)| at))?;
+    let reported = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Reported);
+    let at = free.or_else(|| reported.min_by_key(|(_, slot)| slot.query.generation).map(|(at, _)| at))?;
     slots[at] = Sampling { stage: Stage::Asked, target, ..Sampling::EMPTY };
     Some(Ix::new(at))
 }
 
 /// Returns the response to a query, if it is still kept.
-pub(crate) fn find(slots: &[Sampling], query: (Ix, u32)) -> Option<&Sampling> {
+pub(crate) fn find(slots: &[Sampling], query: QueryRef) -> Option<&Sampling> {
     slots.iter().find(|sampling| sampling.stage != Stage::Free && sampling.query == query)
 }
 
@@ -133,6 +144,10 @@ mod tests {
     use super::*;
     use crate::base::addr::Family;
     use crate::wire::CompactNodes;
+
+    fn query(slot: usize, generation: u32) -> QueryRef {
+        QueryRef { ix: Ix::new(slot), generation }
+    }
 
     fn filled(response: &Response<'_>) -> Sampling {
         let mut sampling = Sampling::EMPTY;
@@ -156,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_longer_than_what_is_kept_of_it() {
+    fn no_more_of_a_response_is_stored_than_there_is_memory_for() {
         let nodes = [7; 30 * 26];
         let response = Response {
             samples: Some(&[[3; 20]; 70]),
@@ -172,20 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_gives_way_to_a_new_query_and_what_is_asked_does_not() {
+    fn a_reported_sample_is_replaced_by_a_new_query_and_a_pending_one_is_not() {
         let mut slots = [Sampling::EMPTY; 2];
         let target = NodeId::ZERO;
         let first = alloc(&mut slots, target).unwrap().position();
-        slots[first].begin((Ix::new(5), 1));
+        slots[first].begin(query(5, 1));
         let second = alloc(&mut slots, target).unwrap().position();
-        slots[second].begin((Ix::new(6), 2));
+        slots[second].begin(query(6, 2));
         assert!(alloc(&mut slots, target).is_none());
-        slots[first].tell();
-        slots[second].tell();
-        assert!(find(&slots, (Ix::new(5), 1)).is_some() && find(&slots, (Ix::new(5), 2)).is_none());
+        slots[first].mark_reported();
+        slots[second].mark_reported();
+        assert!(find(&slots, query(5, 1)).is_some() && find(&slots, query(5, 2)).is_none());
         assert_eq!(alloc(&mut slots, target), Some(Ix::new(first)), "the oldest");
-        assert!(find(&slots, (Ix::new(5), 1)).is_none());
+        assert!(find(&slots, query(5, 1)).is_none());
         slots[second].free();
-        assert!(find(&slots, (Ix::new(6), 2)).is_none());
+        assert!(find(&slots, query(6, 2)).is_none());
     }
 }

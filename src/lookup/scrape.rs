@@ -9,12 +9,12 @@ use crate::wire::FILTER_LEN;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Scrape {
-    /// Belongs to a lookup that is not reported yet.
+    /// Belongs to a lookup that has not been reported.
     pub(crate) is_taken: bool,
     seeds: BloomFilter,
     others: BloomFilter,
     /// Peers listed by nodes with and without filters.
-    named: BloomFilter,
+    listed: BloomFilter,
     /// Nodes whose filters were accepted.
     pub(crate) sources: u16,
     /// Nodes whose filters were rejected.
@@ -26,7 +26,7 @@ impl Scrape {
         is_taken: false,
         seeds: BloomFilter::EMPTY,
         others: BloomFilter::EMPTY,
-        named: BloomFilter::EMPTY,
+        listed: BloomFilter::EMPTY,
         sources: 0,
         refused: 0,
     };
@@ -36,17 +36,16 @@ impl Scrape {
         Self { is_taken: true, ..Self::EMPTY }
     }
 
-    /// Adds the peers that are stored locally.
-    pub(crate) fn alloc_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {
+    /// Adds the filters of seeds and of other peers.
+    pub(crate) fn add_filters(&mut self, [seeds, others]: &[BloomFilter; 2]) {
         self.seeds.unite(seeds);
         self.others.unite(others);
     }
 
     /// Adds the filters of a response, where a missing one counts as empty.
     ///
-    /// Returns whether the peers in the same response are credible: not if the filters are implausible or do not
-    /// contain them.
-    pub(crate) fn take(
+    /// Returns whether the peers in the same response are credible: the filters are plausible and contain them.
+    pub(crate) fn add_response(
         &mut self,
         filters: [Option<&[u8; FILTER_LEN]>; 2],
         mut peers: impl Iterator<Item = IpAddr>,
@@ -56,32 +55,32 @@ impl Scrape {
         }
         let [seeds, others] =
             filters.map(|filter| filter.map_or(BloomFilter::EMPTY, |bytes| BloomFilter::from_bytes(*bytes)));
-        let is_true = seeds.is_plausible()
+        let is_credible = seeds.is_plausible()
             && others.is_plausible()
             && peers.all(|ip| seeds.contains(ip) || others.contains(ip));
-        if is_true {
-            self.alloc_own(&[seeds, others]);
+        if is_credible {
+            self.add_filters(&[seeds, others]);
         }
-        let count = if is_true { &mut self.sources } else { &mut self.refused };
+        let count = if is_credible { &mut self.sources } else { &mut self.refused };
         *count = count.saturating_add(1);
-        is_true
+        is_credible
     }
 
     /// Adds a peer listed in a response.
-    pub(crate) fn ping_listed(&mut self, peer: IpAddr) {
-        self.named.insert(peer);
+    pub(crate) fn add_listed(&mut self, peer: IpAddr) {
+        self.listed.insert(peer);
     }
 
     /// Estimates the number of seeds and of other peers.
     ///
-    /// Peers of nodes without filters do not count as seeds unless another node, which may respond later, lists
-    /// them as such. They therefore have a filter of their own, and what it adds to the others is counted at the
-    /// end.
+    /// Peers listed by nodes without filters do not count as seeds, unless the filters of another node, which may
+    /// respond later, contain them. They therefore have a filter of their own, and what it adds to the union of the
+    /// others is counted at the end.
     pub(crate) fn estimate(&self) -> [u32; 2] {
         let mut all = self.seeds;
         all.unite(&self.others);
         let counted = all.estimate();
-        all.unite(&self.named);
+        all.unite(&self.listed);
         let more = all.estimate() - counted;
         [self.seeds.estimate(), self.others.estimate() + more].map(|count| (count + 0.5) as u32)
     }
@@ -105,7 +104,7 @@ mod tests {
     fn b33_04_the_filters_of_all_nodes_are_united() {
         let mut scrape = Scrape::EMPTY;
         for (seeds, others) in [(0..10, 50..90), (5..15, 60..100), (0..0, 50..60)] {
-            assert!(scrape.take([Some(&filter(seeds)), Some(&filter(others))], [].into_iter()));
+            assert!(scrape.add_response([Some(&filter(seeds)), Some(&filter(others))], [].into_iter()));
         }
         let [seeds, others] = scrape.estimate();
         assert!((14..=16).contains(&seeds) && (48..=52).contains(&others), "{seeds} {others}");
@@ -113,26 +112,29 @@ mod tests {
     }
 
     #[test]
-    fn b33_13_filters_that_are_full_or_lack_a_peer_of_the_same_answer_are_refused() {
+    fn b33_13_filters_that_are_full_or_lack_a_peer_of_the_same_response_are_refused() {
         let mut scrape = Scrape::EMPTY;
         let (few, full) = (filter(0..10), [0xff; FILTER_LEN]);
         let mut nearly_full = full;
         nearly_full[9] = 0xfc;
-        assert!(!scrape.take([Some(&few), Some(&full)], [].into_iter()));
-        assert!(!scrape.take([Some(&nearly_full), Some(&few)], [].into_iter()));
-        assert!(!scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(200)].into_iter()));
+        assert!(!scrape.add_response([Some(&few), Some(&full)], [].into_iter()));
+        assert!(!scrape.add_response([Some(&nearly_full), Some(&few)], [].into_iter()));
+        assert!(!scrape.add_response([Some(&few), Some(&filter(20..30))], [ip(5), ip(200)].into_iter()));
         assert_eq!(scrape.estimate(), [0, 0]);
         assert_eq!((scrape.sources, scrape.refused), (0, 3));
-        assert!(scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(25)].into_iter()));
-        assert!(scrape.take([None; 2], [ip(200)].into_iter()), "a node without filters is none that lies");
+        assert!(scrape.add_response([Some(&few), Some(&filter(20..30))], [ip(5), ip(25)].into_iter()));
+        assert!(
+            scrape.add_response([None; 2], [ip(200)].into_iter()),
+            "a node without filters is none that lies"
+        );
         assert_eq!((scrape.sources, scrape.refused), (1, 3));
     }
 
     #[test]
     fn b33_14_peers_of_nodes_without_filters_are_counted_unless_they_are_known_seeds() {
         let mut scrape = Scrape::EMPTY;
-        scrape.take([Some(&filter(0..10)), Some(&filter(20..30))], [].into_iter());
-        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.ping_listed(peer));
+        scrape.add_response([Some(&filter(0..10)), Some(&filter(20..30))], [].into_iter());
+        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.add_listed(peer));
         let [seeds, others] = scrape.estimate();
         assert!((9..=11).contains(&seeds) && (14..=16).contains(&others), "{seeds} {others}");
     }

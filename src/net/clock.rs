@@ -1,22 +1,21 @@
-//! The system's clocks: monotonic time for the core, and others to notice that the host slept.
+//! Clocks of the system: monotonic time for the core, and others that show a sleep of the host.
 
 use core::time::Duration;
 use std::time::{Instant as StdInstant, SystemTime};
 
 use crate::Instant;
 
-/// Where only the wall clock shows a sleep: time that it gains on the monotonic one. Less is an
-/// adjustment.
-const SLEPT: Duration = Duration::from_secs(5);
+/// The least gain of the wall clock on the monotonic one that counts as a sleep. Less is an adjustment.
+const MIN_WALL_GAIN: Duration = Duration::from_secs(5);
 
-/// What a clock that counts sleep gains on the monotonic one; nobody adjusts it. Less is not worth a
-/// check of all nodes known.
-const SURELY_SLEPT: Duration = Duration::from_secs(1);
+/// The least gain of a clock that counts sleep, which is never adjusted, on the monotonic one. Less is not worth a
+/// check of all known nodes.
+const MIN_STEADY_GAIN: Duration = Duration::from_secs(1);
 
-/// The longest sleep that is told: nothing that a node holds lives longer.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// The longest sleep that is returned: whatever a node holds expires within that time.
+const MAX_SLEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// No host sleeps for so long: its clock had not been set before.
+/// The gain of the wall clock from which on it means that the clock had not been set before.
 const UNSET: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Turns the system's monotonic clock into the core's [`Instant`].
@@ -29,27 +28,27 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts at [`Instant::ZERO`] now.
+    /// Creates a clock that shows [`Instant::ZERO`] now.
     pub fn new() -> Self {
         Self::reading(StdInstant::now)
     }
 
-    /// A clock that starts now, of another source than the system.
+    /// Creates a clock that starts now, with another source of time.
     pub(crate) fn reading(read: fn() -> StdInstant) -> Self {
         Self { origin: read(), read }
     }
 
-    /// The current instant.
+    /// Returns the current instant.
     pub fn now(&self) -> Instant {
         Instant::ZERO + (self.read)().saturating_duration_since(self.origin)
     }
 
-    /// The point on the system's clock that `instant` stands for; `None` where that cannot express it, some ages ahead.
+    /// Converts `instant` to the system's clock; `None` if it is too far ahead for that.
     pub fn to_std(&self, instant: Instant) -> Option<StdInstant> {
         self.origin.checked_add(instant - Instant::ZERO)
     }
 
-    /// How long until `deadline`; zero if it has passed.
+    /// Returns the time until `deadline`; zero if it has passed.
     pub fn until(&self, deadline: Instant) -> Duration {
         deadline - self.now()
     }
@@ -61,50 +60,50 @@ impl Default for Clock {
     }
 }
 
-/// Notices that the host was asleep: on many systems the monotonic clock stands still meanwhile.
+/// Detects that the host was asleep, during which the monotonic clock of many systems stands still.
 ///
-/// On Linux and Android another clock tells (`CLOCK_BOOTTIME`): what that gains on the monotonic one
-/// between two calls is a sleep, and the wall clock may be set as anybody likes.
+/// On Linux and Android a clock that counts sleep (`CLOCK_BOOTTIME`) is compared with the monotonic one: the gain
+/// between two calls is a sleep, and setting the wall clock has no effect.
 ///
-/// Elsewhere it is the wall clock: what that gains is a sleep if it is more than five seconds; less is
-/// an adjustment. A year or more is no sleep: a host without a battery has found out the time. Nor is
-/// a wall clock that was set back. One that was set ahead by less cannot be told from a sleep there; it
-/// costs a check of the nodes known and some of the stored peers.
+/// Elsewhere it is the wall clock. A gain of more than five seconds counts as a sleep, less as an adjustment, and a
+/// year or more as a host without a battery that has learned the time. A wall clock that was set back is no sleep.
+/// One that was set ahead by less than a year looks like a sleep; the cost is a check of the known nodes and some
+/// of the stored peers.
 ///
-/// No more than a day is told, since nothing that a node holds lives longer.
+/// A longer sleep than a day is reported as a day: whatever a node holds expires within that time.
 ///
-/// Ask it on every wake-up, at least every quarter of a minute, and hand what it returns to
+/// Call [`slept`](Self::slept) on every wake-up, at least every 15 seconds, and pass the result to
 /// [`Node::handle_resume`](crate::Node::handle_resume) once the datagrams that have arrived are handed in.
 #[derive(Clone, Copy, Debug)]
 pub struct SleepWatch {
     last: Reading,
 }
 
-/// What the clocks said at one moment.
+/// The clocks at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// Stands still while the host sleeps.
     monotonic: StdInstant,
-    /// Does not, and cannot be set, where there is such a clock.
+    /// Counts sleep and cannot be set; `None` where there is no such clock.
     steady: Option<Duration>,
-    /// Does not, and can.
+    /// Counts sleep and can be set.
     wall: SystemTime,
 }
 
 impl SleepWatch {
-    /// Starts watching now.
+    /// Creates a watch that starts now.
     pub fn new() -> Self {
         Self { last: Reading::now() }
     }
 
-    /// One that finds, when asked next, that the host has slept for so long.
+    /// Creates a watch whose next call returns `slept`.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn after(slept: Duration) -> Self {
         let last = Reading::now();
         Self { last: Reading { steady: None, wall: last.wall - slept, ..last } }
     }
 
-    /// How long the host slept since the last call, if it did; a day at most.
+    /// Returns how long the host slept since the last call, if it did; a day at most.
     pub fn slept(&mut self) -> Option<Duration> {
         self.advance(Reading::now())
     }
@@ -114,15 +113,15 @@ impl SleepWatch {
         let awake = now.monotonic.saturating_duration_since(before.monotonic);
         let slept = match (before.steady, now.steady) {
             (Some(before), Some(now)) => {
-                now.saturating_sub(before).checked_sub(awake).filter(|&slept| slept > SURELY_SLEPT)
+                now.saturating_sub(before).checked_sub(awake).filter(|&slept| slept > MIN_STEADY_GAIN)
             }
-            // The wall clock may also have been set back, which says nothing.
+            // The wall clock may also have been set back.
             _ => {
                 let passed = now.wall.duration_since(before.wall).ok()?;
-                passed.checked_sub(awake).filter(|&slept| slept > SLEPT && slept < UNSET)
+                passed.checked_sub(awake).filter(|&slept| slept > MIN_WALL_GAIN && slept < UNSET)
             }
         };
-        slept.map(|slept| slept.min(LONGEST))
+        slept.map(|slept| slept.min(MAX_SLEEP))
     }
 }
 
@@ -167,9 +166,9 @@ mod tests {
         assert_eq!(clock.until(Instant::ZERO), Duration::ZERO);
     }
 
-    /// What a watch tells, in seconds, after the host was awake and slept for so long, and the wall clock was
-    /// set by `wall_step`.
-    fn told(has_steady: bool, awake: u64, slept: u64, wall_step: i64) -> Option<u64> {
+    /// Returns the sleep that a watch reports, in seconds, after the host was awake and asleep for so long and the
+    /// wall clock was set by `wall_step`.
+    fn reported(has_steady: bool, awake: u64, slept: u64, wall_step: i64) -> Option<u64> {
         let secs = Duration::from_secs;
         let (monotonic, wall) = (StdInstant::now(), SystemTime::now());
         let steady = has_steady.then_some(secs(1000));
@@ -181,33 +180,33 @@ mod tests {
             steady: steady.map(|at| at + secs(awake + slept)),
             wall: if wall_step < 0 { wall - stepped } else { wall + stepped },
         };
-        let told = watch.advance(now);
-        assert_eq!(watch.advance(now), None, "it is told once");
-        told.map(|slept| slept.as_secs())
+        let reported = watch.advance(now);
+        assert_eq!(watch.advance(now), None, "it is reported once");
+        reported.map(|slept| slept.as_secs())
     }
 
     const DAY: u64 = 24 * 3600;
 
     #[test]
-    fn c_15_a_step_of_the_wall_clock_is_no_sleep_where_another_clock_tells() {
+    fn c_15_a_step_of_the_wall_clock_is_no_sleep_where_another_clock_counts_sleep() {
         for step in [2700, -2700, 300 * DAY as i64] {
-            assert_eq!(told(true, 10, 0, step), None);
-            assert_eq!(told(true, 10, 3600, step), Some(3600));
+            assert_eq!(reported(true, 10, 0, step), None);
+            assert_eq!(reported(true, 10, 3600, step), Some(3600));
         }
-        assert_eq!(told(true, 10, 1, 0), None);
-        assert_eq!(told(true, 10, 2, 0), Some(2));
-        assert_eq!(told(true, 10, 7 * DAY, 0), Some(DAY));
-        assert_eq!(told(true, 10, 400 * DAY, 0), Some(DAY), "this clock is never set");
+        assert_eq!(reported(true, 10, 1, 0), None);
+        assert_eq!(reported(true, 10, 2, 0), Some(2));
+        assert_eq!(reported(true, 10, 7 * DAY, 0), Some(DAY));
+        assert_eq!(reported(true, 10, 400 * DAY, 0), Some(DAY), "this clock is never set");
     }
 
     #[test]
     fn c_15_without_it_only_a_jump_of_the_wall_clock_ahead_is_a_sleep() {
-        assert_eq!(told(false, 900, 0, 0), None);
-        assert_eq!(told(false, 900, 0, 4), None);
-        assert_eq!(told(false, 900, 3600, 0), Some(3600));
-        assert_eq!(told(false, 900, 0, -4500), None);
-        assert_eq!(told(false, 900, 7 * DAY, 0), Some(DAY));
-        assert_eq!(told(false, 900, 0, 50 * 365 * DAY as i64), None);
+        assert_eq!(reported(false, 900, 0, 0), None);
+        assert_eq!(reported(false, 900, 0, 4), None);
+        assert_eq!(reported(false, 900, 3600, 0), Some(3600));
+        assert_eq!(reported(false, 900, 0, -4500), None);
+        assert_eq!(reported(false, 900, 7 * DAY, 0), Some(DAY));
+        assert_eq!(reported(false, 900, 0, 50 * 365 * DAY as i64), None);
     }
 
     #[cfg(target_os = "linux")]

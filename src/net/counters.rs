@@ -29,7 +29,7 @@ macro_rules! loop_stats {
 }
 
 loop_stats! {
-    /// How the loop around the node fares. All counters are since birth and only grow.
+    /// Counters of the loop around the node, since it started. They only grow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     LoopStats {
@@ -39,7 +39,7 @@ loop_stats! {
         /// Times a socket could not take a datagram at once; only with a socket.
         sends_blocked,
         /// Datagrams that the system cannot send to their destination: no host there, or a route that forbids
-        /// it. The node was told that it is unreachable.
+        /// it. The node has noted that it is unreachable.
         sends_unreachable,
         /// Datagrams that the system did not send for a reason of its own: no network, no buffers, a firewall,
         /// longer than the interface allows. Queries among them are sent again.

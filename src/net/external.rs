@@ -47,6 +47,7 @@ use super::counters::count;
 use super::engine::shared::Shared;
 use super::engine::watch::{Watch, lock};
 use super::error::CallError;
+use super::sockets::datagrams::Datagrams;
 use crate::Transmit;
 use crate::wire::is_krpc;
 
@@ -212,17 +213,18 @@ impl Channel {
         self.outgoing.with(|outgoing| outgoing.is_abandoned || outgoing.datagrams.len() < OUTGOING)
     }
 
-    pub(crate) fn send(&self, datagram: &[u8], transmit: Transmit) -> io::Result<()> {
+    /// Passes on the first datagram, and returns that it was one.
+    pub(crate) fn send(&self, datagrams: Datagrams<'_>) -> io::Result<usize> {
+        let Some((Transmit { destination, source, .. }, datagram)) = datagrams.first() else { return Ok(0) };
         if self.outgoing.with(|outgoing| outgoing.is_abandoned) {
             return Err(io::ErrorKind::HostUnreachable.into());
         }
         if !self.has_room() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let Transmit { destination, source, .. } = transmit;
         let next = Outgoing { destination, source, datagram: datagram.into() };
         self.outgoing.update(|outgoing| outgoing.datagrams.push_back(next));
-        Ok(())
+        Ok(1)
     }
 
     /// The node has ended.

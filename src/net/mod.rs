@@ -128,7 +128,7 @@
 //!    its query expires counts as missing.
 //! 5. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
 //!    gives, then sleep until `poll_timeout` or the next packet, whichever is first.
-//! 6. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
+//! 6. **Keep few datagrams.** When the socket is full, hold those that have been written, one or a batch, and stop
 //!    polling; the core keeps the rest as state, not as bytes.
 //! 7. **Report what the system says**: that it does not send, for a reason of its own
 //!    (`handle_unsent`: no network, no buffers, a firewall), that a destination cannot be reached
@@ -154,7 +154,9 @@
 //! - `sockets`: UDP sockets, opened, reopened and moved, and one turn of a loop on them
 //! - `state`: the state file
 //! - `thread`, `tokio`, `smol`: the loops
+//! - `simulated`, `virtual_time`: the loop of a node in a simulated world, and its clock
 //! - `external`: datagrams by hand, without a socket
+//! - `testnet`: a network on loopback for tests
 //! - `clock`, `resolve`, `error`, `io_error`, `counters`, `metrics`, `trace`: time, names, errors, and observability
 
 mod clock;
@@ -166,15 +168,20 @@ mod handle;
 mod io_error;
 mod metrics;
 mod resolve;
+#[cfg(feature = "sim")]
+pub(crate) mod simulated;
 #[cfg(feature = "smol")]
 mod smol;
 mod sockets;
 mod state;
+mod testnet;
 #[cfg(feature = "net")]
 mod thread;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod trace;
+#[cfg(feature = "sim")]
+mod virtual_time;
 
 pub use clock::{Clock, SleepWatch};
 pub use counters::LoopStats;
@@ -198,3 +205,4 @@ pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use state::file::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
 pub use state::lock::StateLock;
+pub use testnet::Testnet;

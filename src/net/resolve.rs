@@ -9,8 +9,7 @@ use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs as _;
 
-/// Hosts that most clients start from, as `host:port`. Some of them are always down, so all are
-/// asked.
+/// Hosts that most clients start from, as `host:port`. Some are always down, so all of them are queried.
 pub const BOOTSTRAP_HOSTS: [&str; 6] = [
     "router.bittorrent.com:6881",
     "router.utorrent.com:6881",
@@ -20,12 +19,14 @@ pub const BOOTSTRAP_HOSTS: [&str; 6] = [
     "dht.aelitis.com:6881",
 ];
 
-/// All addresses, of both families, of a `host:port`, where host is a name, an IPv4 address or an
-/// IPv6 address in brackets. Blocks for as long as the system's resolver does.
+/// Resolves a `host:port` to all its addresses of both families, where the host is a name, an IPv4 address or an
+/// IPv6 address in brackets.
+///
+/// Blocks for as long as the system's resolver does.
 ///
 /// # Errors
 ///
-/// The resolver's, or one of kind `NotFound` if it knows the name but no address of it.
+/// An error of the resolver, or one of kind `NotFound` if the name exists without an address.
 pub fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
     let addrs: Vec<SocketAddr> = host.to_socket_addrs()?.collect();
     if addrs.is_empty() {
@@ -44,7 +45,7 @@ pub(crate) fn is_host_and_port(host: &str) -> bool {
         })
 }
 
-/// The addresses of a host that is no name, or one whose addresses are laid down (RFC 6761).
+/// Returns the addresses of a host that needs no resolver: an IP address, or `localhost` (RFC 6761).
 pub(crate) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     if let Ok(addr) = host.parse() {
         return Some(vec![addr]);
@@ -56,7 +57,7 @@ pub(crate) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
 
 type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// How the names of bootstrap hosts are looked up, on threads of their own.
+/// Looks up the names of bootstrap hosts, on threads beside the loop.
 #[derive(Clone)]
 pub(crate) struct Resolver(Arc<LookUp>);
 
@@ -82,7 +83,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Delays that double from a first to a last one.
+/// Delays that double from the first to the longest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     first: Duration,

@@ -8,7 +8,7 @@ use std::net::UdpSocket as StdUdpSocket;
 use std::time::Instant;
 
 use async_io::{Async, Timer};
-use quinn_udp::UdpSockRef;
+use socket2::SockRef;
 
 use super::clock::Clock;
 use super::error::SpawnError;
@@ -21,8 +21,8 @@ use super::trace;
 use crate::Family;
 
 impl Builder {
-    /// Binds the sockets, and returns the node with the future that runs it, which the caller spawns on an
-    /// executor of its own. While nobody polls that, the node does nothing; dropped, it ends the node.
+    /// Binds the sockets, and returns the node with the future that runs it, which the caller spawns on an executor.
+    /// The node makes no progress while the future is not polled, and ends when it is dropped.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Builder {
     }
 }
 
-/// Has its sockets watched by the reactor of `async-io`.
+/// Makes sockets of the reactor of `async-io`.
 struct Register;
 
 impl SocketFactory for Register {
@@ -48,15 +48,15 @@ impl SocketFactory for Register {
     fn receive(
         socket: &Async<StdUdpSocket>,
         _: bool,
-        mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<()>,
+        read: impl FnOnce(SockRef<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         read(socket.get_ref().into())
     }
 
     fn send(
         socket: &Async<StdUdpSocket>,
-        write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+        write: impl FnOnce(SockRef<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         write(socket.get_ref().into())
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Registry, Token};
-use quinn_udp::UdpSockRef;
+use socket2::SockRef;
 
 use super::clock::Clock;
 use super::counters::count;
@@ -23,7 +23,7 @@ use super::sockets::driver::Driver;
 use super::trace;
 use crate::Family;
 
-/// The token of the waker. The sockets' are their families' indices.
+/// The token of the waker. The token of a socket is the index of its family.
 const WAKE: Token = Token(2);
 
 impl Builder {
@@ -76,12 +76,12 @@ impl Loop {
         if let Err(error) = self.poll.poll(&mut self.happened, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            // The system cannot wait for us: not known to happen, but no reason to spin.
+            // The system cannot wait. That is not known to happen, but must not make the loop spin.
             thread::sleep(BLOCKED);
         }
         count(&self.driver.engine.shared.counters.wakeups);
         for event in &self.happened {
-            // The waker has no family: commands are looked for in any case.
+            // The waker has no family: every turn takes commands.
             let family = Family::ALL.into_iter().find(|family| Token(family.index()) == event.token());
             let Some(socket) = family.and_then(|family| self.driver.sockets.of(family)) else { continue };
             socket.receiver.set_readable();
@@ -101,7 +101,7 @@ impl Loop {
     }
 }
 
-/// Has its sockets watched.
+/// Makes sockets that the loop polls.
 struct Register(Registry);
 
 impl SocketFactory for Register {
@@ -116,12 +116,12 @@ impl SocketFactory for Register {
     fn receive(
         socket: &UdpSocket,
         _: bool,
-        mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<()>,
+        read: impl FnOnce(SockRef<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         socket.try_io(|| read(socket.into()))
     }
 
-    fn send(socket: &UdpSocket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn send(socket: &UdpSocket, write: impl FnOnce(SockRef<'_>) -> io::Result<usize>) -> io::Result<usize> {
         socket.try_io(|| write(socket.into()))
     }
 }
@@ -134,7 +134,7 @@ impl Wake for LoopWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // It fails only if the system has lost the descriptor, which nothing here closes.
+        // It fails only if the descriptor is closed, which nothing here does.
         let _ = self.0.wake();
     }
 }

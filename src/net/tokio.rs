@@ -7,7 +7,7 @@ use std::io;
 use std::net::UdpSocket as StdUdpSocket;
 use std::time::Instant;
 
-use quinn_udp::UdpSockRef;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
@@ -39,7 +39,7 @@ impl Builder {
     pub fn spawn_tokio(self) -> Result<Dht, SpawnError> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let bell = Arc::new(Bell::default());
-        // The runtime's: a test may hold that still, and timers go by it.
+        // The clock of the runtime, which a test may stop, and by which timers go.
         let clock = Clock::reading(|| TokioInstant::now().into_std());
         let (dht, driver) = self.start(Arc::clone(&bell).into(), clock, Register)?;
         let local_addrs = driver.engine.shared.status().local_addrs;
@@ -48,7 +48,7 @@ impl Builder {
     }
 }
 
-/// Has its sockets watched by the runtime.
+/// Makes sockets of the runtime.
 struct Register;
 
 impl SocketFactory for Register {
@@ -60,16 +60,20 @@ impl SocketFactory for Register {
 
     fn receive(
         socket: &UdpSocket,
-        is_untold: bool,
-        mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<()>,
+        is_forced: bool,
+        read: impl FnOnce(SockRef<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        match socket.try_io(Interest::READABLE, || read(socket.into())) {
-            Err(error) if is_untold && error.kind() == io::ErrorKind::WouldBlock => read(socket.into()),
-            told => told,
+        let mut read = Some(read);
+        let result =
+            socket.try_io(Interest::READABLE, || read.take().map_or(Ok(()), |read| read(socket.into())));
+        // A socket that is not known to be readable has not been read.
+        match read.filter(|_| is_forced) {
+            Some(read) => read(socket.into()),
+            None => result,
         }
     }
 
-    fn send(socket: &UdpSocket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
+    fn send(socket: &UdpSocket, write: impl FnOnce(SockRef<'_>) -> io::Result<usize>) -> io::Result<usize> {
         socket.try_io(Interest::WRITABLE, || write(socket.into()))
     }
 }

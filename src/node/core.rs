@@ -27,7 +27,7 @@ use crate::node::api::stats::Stats;
 use crate::node::client::phases::Traversals;
 use crate::node::maintenance::joining::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::pending::{Asker, Reply};
+use crate::node::server::pending::{Querier, Reply};
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
@@ -40,13 +40,13 @@ use crate::table::{
 };
 use crate::wire::{Body, ErrorCode, Message, ParseError, Query, Response};
 
-/// Seconds for which an address that has answered counts as genuine.
+/// Seconds for which an address counts as verified after a response from it.
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
-/// The most peers of a swarm: both families together have no more than a filter counts (BEP 33).
+/// Maximum number of peers of a swarm in one family: a filter can count both families together (BEP 33).
 pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 
-/// The pause after a maintenance task that found no slot because the user's lookups took all of them.
+/// The pause after a maintenance task that found no lookup slot, because lookups of the user use all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
 /// What only some nodes do. They reach it through these pointers alone, so that a program is linked without the
@@ -59,13 +59,13 @@ pub(in crate::node) struct Parts {
 
 /// Responses to queries, and the stores.
 pub(in crate::node) struct Server {
-    pub(in crate::node) answer: fn(&mut Core, &mut Memory<'_>, &Asker<'_>, &Message<'_>, &Query<'_>),
-    pub(in crate::node) refuse: fn(&mut Core, &mut Memory<'_>, &Asker<'_>, (ErrorCode, &str)),
+    pub(in crate::node) answer: fn(&mut Core, &mut Memory<'_>, &Querier<'_>, &Message<'_>, &Query<'_>),
+    pub(in crate::node) refuse: fn(&mut Core, &mut Memory<'_>, &Querier<'_>, (ErrorCode, &str)),
     pub(in crate::node) emit_reply: fn(&mut Core, &mut Memory<'_>, &Reply, &mut [u8]) -> Option<Transmit>,
     pub(in crate::node) verify: fn(&mut Core, &mut Memory<'_>, Endpoint),
     pub(in crate::node) sweep: fn(&mut Core, &mut Memory<'_>),
-    pub(in crate::node) hold_own: fn(&mut Core, &mut Memory<'_>, InfoHash, Announce),
-    pub(in crate::node) release_own: fn(&mut Core, &mut Memory<'_>, InfoHash),
+    pub(in crate::node) store_own: fn(&mut Core, &mut Memory<'_>, InfoHash, Announce),
+    pub(in crate::node) remove_own: fn(&mut Core, &mut Memory<'_>, InfoHash),
     pub(in crate::node) add_own_peers: fn(&mut Core, &mut Memory<'_>, Ix),
 }
 
@@ -126,13 +126,14 @@ impl<'de> serde::Deserialize<'de> for Code {
     }
 }
 
-/// The state of a node except its slices. Not generic, so its code exists once however many kinds of storage
-/// a program uses.
+/// The state of a node except its slices.
+///
+/// It is not generic, so that its code exists once, however many kinds of storage a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
     pub(in crate::node) code: Code,
     pub(in crate::node) config: Config,
-    /// The last instant seen, sleep included.
+    /// The latest instant seen, including time that the host slept.
     pub(in crate::node) now: Instant,
     /// Microseconds that the caller's clock did not count.
     pub(in crate::node) slept: u64,
@@ -162,11 +163,11 @@ pub(in crate::node) struct Core {
     pub(in crate::node) timers: Timers,
     /// When any message was last received, or the node was enabled.
     pub(in crate::node) heard: Instant,
-    /// Whether a query has gone unanswered since, or the host has slept: the link is not merely quiet.
+    /// Whether a query has not been answered since, or the host has slept: the link may be down.
     pub(in crate::node) missed: bool,
     /// When maintenance last sent a ping.
     pub(in crate::node) checked: Instant,
-    /// The time until which nothing that is ready can be sent; `None` if that has not been tried yet.
+    /// The time until which nothing that is ready can be sent; `None` if sending has not been tried.
     pub(in crate::node) blocked: Option<Instant>,
     pub(in crate::node) stats: Stats,
 }
@@ -178,7 +179,7 @@ pub(in crate::node) struct FamilyState {
     pub(in crate::node) id: NodeId,
     pub(in crate::node) table: Table,
     pub(in crate::node) ready: bool,
-    /// The node's own endpoint, once one of its queries came back to it.
+    /// The node's own endpoint, if a query that was sent there came back.
     pub(in crate::node) own: Option<Endpoint>,
     /// The address that other nodes see.
     pub(in crate::node) external: External,
@@ -221,20 +222,6 @@ impl Core {
         };
         let families =
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
-        let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
-        let peer_rules = PeerRules {
-            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
-            per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
-            sample_secs: sample_interval.as_secs() as u16,
-            by_endpoint: !limits,
-            ..PeerRules::default()
-        };
-        let source_rules = SourceRules {
-            queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
-            subnet_bytes: config.unverified_bytes,
-            verified_secs: VERIFIED_SECS,
-            by_endpoint: !limits,
-        };
         let answer_bytes = if limits { config.answer_bytes } else { u32::MAX };
         let tokens = Tokens::new(now, &mut rng);
         let mut timers = Timers::new();
@@ -252,8 +239,8 @@ impl Core {
             traversals: Traversals::default(),
             republisher: Republisher::new(pace),
             tokens,
-            peers: PeerStore::new(peer_rules, &mut rng),
-            sources: Sources::new(source_rules, answer_bytes, &mut rng),
+            peers: PeerStore::new(peer_rules(&config), &mut rng),
+            sources: Sources::new(source_rules(&config), answer_bytes, &mut rng),
             #[cfg(feature = "items")]
             items: ItemStore::new(!limits),
             #[cfg(feature = "items")]
@@ -285,7 +272,7 @@ impl Core {
         &mut self.families[family.index()]
     }
 
-    /// Moves time forward and allows another attempt to send. Returns the internal time.
+    /// Advances the time, allows another attempt to send, and returns the internal time.
     pub(in crate::node) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
@@ -308,16 +295,16 @@ impl Core {
             return;
         }
         match Message::parse_prefix(datagram) {
-            // By reference: a message is large to copy.
+            // By reference, because a message is expensive to copy.
             Ok((ref message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
-                self.note_network(m, from.family(), now);
+                self.note_arrival(m, from.family(), now);
                 self.note_traffic(m, now);
                 match &message.body {
                     Body::Query(query) => {
                         let (transaction, method) = (message.transaction, query.method.kind());
-                        let asker = Asker { from, local, transaction, method, len: datagram.len() };
-                        self.on_query(m, &asker, message, query);
+                        let querier = Querier { from, local, transaction, method, len: datagram.len() };
+                        self.on_query(m, &querier, message, query);
                     }
                     Body::Response(response) => self.on_response(m, from, message, response),
                     Body::Error(error) => self.on_error(m, from, message, error.code),
@@ -325,10 +312,10 @@ impl Core {
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, read_only: _ }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                let asker = Asker { from, local, transaction, method, len: datagram.len() };
-                self.on_bad_query(m, &asker, id, (code, reason));
+                let querier = Querier { from, local, transaction, method, len: datagram.len() };
+                self.on_bad_query(m, &querier, id, (code, reason));
             }
-            Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
+            Err(ParseError::BadReply { transaction }) => self.on_response_without_id(m, from, transaction),
             Err(ParseError::Malformed(error)) => {
                 trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
                 self.stats.dropped.malformed += 1;
@@ -359,8 +346,8 @@ impl Core {
         if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
-    /// Returns the query that a response belongs to; `None`, and counted as dropped, if there is none.
-    pub(in crate::node) fn matching(
+    /// Returns the query that a response belongs to; if there is none, counts the response as dropped.
+    pub(in crate::node) fn find_query(
         &mut self,
         m: &Memory<'_>,
         from: Endpoint,
@@ -385,16 +372,16 @@ impl Core {
     }
 
     /// Emits the events of a node that was added to the table, and of one that was removed.
-    pub(in crate::node) fn notify_outcome(
+    pub(in crate::node) fn notify_insert(
         &mut self,
         m: &mut Memory<'_>,
         contact: Contact,
-        outcome: InsertResult,
+        result: InsertResult,
     ) {
-        if let Some(removal) = outcome.removal {
+        if let Some(removal) = result.removal {
             self.notify_removal(m, removal);
         }
-        if outcome.kind == InsertKind::Added {
+        if result.kind == InsertKind::Added {
             self.notify_node(m, PackedKind::NodeAdded, contact);
         }
     }
@@ -411,7 +398,7 @@ impl Core {
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + 'a {
-        self.family(family).table_view(view).iter().map(info)
+        self.family(family).table_view(view).iter().map(node_info)
     }
 
     pub(in crate::node) fn closest_nodes(
@@ -422,7 +409,7 @@ impl Core {
     ) -> impl Iterator<Item = NodeInfo> + use<> {
         let table = self.family(family).table_view(view);
         let closest = table.closest::<K>(&target, Filter::Good, self.now);
-        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
+        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(node_info).collect();
         closest.into_iter()
     }
 
@@ -465,6 +452,28 @@ impl FamilyState {
     }
 }
 
+/// Returns the rules of the peer store.
+fn peer_rules(config: &Config) -> PeerRules {
+    let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
+    PeerRules {
+        ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
+        per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
+        sample_secs: sample_interval.as_secs() as u16,
+        by_endpoint: !config.source_limits,
+        ..PeerRules::default()
+    }
+}
+
+/// Returns the rules for the sources of queries.
+const fn source_rules(config: &Config) -> SourceRules {
+    SourceRules {
+        queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+        subnet_bytes: config.unverified_bytes,
+        verified_secs: VERIFIED_SECS,
+        by_endpoint: !config.source_limits,
+    }
+}
+
 /// Returns the memory of the routing table of one family.
 #[inline]
 fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
@@ -474,6 +483,6 @@ fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     }
 }
 
-pub(in crate::node) fn info(entry: &Entry) -> NodeInfo {
+pub(in crate::node) fn node_info(entry: &Entry) -> NodeInfo {
     NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
 }

@@ -1,13 +1,12 @@
-//! Local addresses, as the system reports them with the datagrams that arrived at them: a response is sent
-//! from the address that was queried.
+//! Local addresses at which queries arrived: a response is sent from the address that was queried.
 //!
-//! A response that waits refers to its address by a number, which takes one byte instead of sixteen.
+//! A response that waits refers to its address by an index, which takes one byte instead of sixteen.
 
 use core::net::IpAddr;
 
 use crate::base::addr::{Endpoint, Family};
 
-/// The most local addresses that waiting responses are sent from; more than most hosts have.
+/// Maximum number of local addresses of waiting responses; most hosts have fewer.
 pub(in crate::node) const MAX_LOCALS: usize = 8;
 
 /// A local address, IPv4 in its mapped form.
@@ -32,7 +31,7 @@ impl LocalIx {
         self.0 as usize <= MAX_LOCALS
     }
 
-    /// Returns the bit of this place in a set of places.
+    /// Returns the bit of this index in a set of indices.
     pub(in crate::node) const fn bit(self) -> u32 {
         1 << self.0 >> 1
     }
@@ -43,11 +42,10 @@ impl LocalIx {
     }
 }
 
-/// Finds the place of a local address among those that are known, or gives it one that `used`, a bit for each
-/// place, has free.
+/// Returns the index of a local address, which is stored if it is new.
 ///
-/// The index is valid until no waiting response refers to it. There is none for an address that datagrams cannot
-/// be sent from, and none if waiting responses refer to all places.
+/// `used` returns the set of indices to which waiting responses refer; the others may be overwritten. An address from
+/// which datagrams cannot be sent gets no index, nor does a new one while all indices are used.
 pub(in crate::node) fn intern(
     locals: &mut [Local],
     used: impl FnOnce() -> u32,

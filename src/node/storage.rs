@@ -41,8 +41,9 @@ impl<S: Sealed> Sealed for &mut S {
     }
 }
 
-/// Declares everything that is sized by the user: a line for each slice, with its slots, an empty slot, and
-/// its length under some [`Limits`]. `$` is a dollar sign for the macro in the macro.
+/// Declares all slices, a line for each: the type of its slots, an empty slot, and its length under [`Limits`].
+///
+/// The first argument is a dollar sign, for the macro that this one defines.
 macro_rules! memory {
     (($d:tt) $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, |$limits:ident| $len:expr;)*) => {
         pub(crate) mod sealed {
@@ -59,7 +60,7 @@ macro_rules! memory {
             }
 
             impl Memory<'_> {
-                /// Clears what an earlier node left.
+                /// Resets all slots, which an earlier node may have used.
                 pub(crate) fn clear(&mut self) {
                     $($(#[$cfg])* self.$name.fill($empty);)*
                 }
@@ -93,7 +94,7 @@ macro_rules! memory {
             }
 
             /// All slices, shared.
-            #[allow(dead_code, reason = "not every part can be looked at yet")]
+            #[allow(dead_code, reason = "not every slice has a getter")]
             #[derive(Clone, Copy)]
             pub struct View<'a> {
                 $($(#[$cfg])* pub(crate) $name: &'a [$slot],)*
@@ -130,7 +131,7 @@ macro_rules! memory {
                 lengths
             }
 
-            /// Returns the number of all slots.
+            /// Returns the number of slots in all slices.
             #[cfg(all(feature = "alloc", feature = "checkpoint"))]
             pub(crate) fn total(&self) -> usize {
                 [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
@@ -318,7 +319,7 @@ memory! {
 }
 
 impl Memory<'_> {
-    /// Returns the memory of the peer store, to read.
+    /// Returns the memory of the peer store.
     pub(in crate::node) const fn peers(&self) -> PeerSlots<'_> {
         PeerSlots { swarms: self.swarms, v4: self.peers_v4, v6: self.peers_v6 }
     }

@@ -3,7 +3,7 @@
 //! A query waits until it may be sent: in order, or postponed if its destination has been queried a lot
 //! recently, so that it does not hold up others. Then it is fresh until its stall deadline and stalled until
 //! its timeout. A stalled query holds nothing up, but its response still counts. A query of the user stays
-//! until its completion has been polled; any other query ends with its response or timeout.
+//! until its result has been polled; any other query ends with its response or timeout.
 
 use core::time::Duration;
 
@@ -45,7 +45,7 @@ impl Purpose {
     }
 
     /// Whether this is a single query requested by the user, whose completion is reported.
-    pub(crate) const fn is_users(self) -> bool {
+    pub(crate) const fn is_from_user(self) -> bool {
         matches!(self, Self::Ping | Self::Sample(_))
     }
 }
@@ -68,10 +68,17 @@ pub(crate) enum QueryResult {
     Disabled,
     /// The node responded with an error of this code.
     Refused(i64),
-    Answered {
+    Responded {
         id: NodeId,
         rtt: Duration,
     },
+}
+
+/// The times after which a query stalls and has failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    pub(crate) stall: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// The stage of a query.
@@ -80,8 +87,8 @@ pub(crate) enum QueryResult {
 enum Stage {
     Free,
     Waiting,
-    /// Waiting for its deadline to pass.
-    PutOff,
+    /// Waiting until its deadline, so that others are sent first.
+    Postponed,
     Fresh,
     Stalled,
     Done,
@@ -106,7 +113,7 @@ pub(crate) struct Query {
     stage: Stage,
     /// How many times in a row the local system has failed to send the query.
     pub(crate) unsent: u8,
-    /// Whether the query waits to be sent again after the local system failed to send it.
+    /// Whether the query is to be sent again after the local system failed to send it.
     is_unsent: bool,
     /// The deadline of the current stage.
     deadline: Instant,
@@ -139,7 +146,7 @@ impl Query {
         is_unsent: false,
         deadline: Instant::ZERO,
         timeout: Duration::ZERO,
-        outcome: QueryResult::Answered { id: NodeId::ZERO, rtt: Duration::ZERO },
+        outcome: QueryResult::Responded { id: NodeId::ZERO, rtt: Duration::ZERO },
         chain_head: Ix::NONE,
         chain_next: Ix::NONE,
     };
@@ -150,7 +157,7 @@ impl Query {
     }
 
     /// Whether the query was ended before its deadline.
-    pub(crate) fn is_given_up(&self, now: Instant) -> bool {
+    pub(crate) fn is_aborted(&self, now: Instant) -> bool {
         self.deadline > now
     }
 }
@@ -183,7 +190,7 @@ pub(crate) struct Inflight {
     /// Oldest first.
     waiting: List,
     /// By deadline.
-    put_off: List,
+    postponed: List,
     /// By deadline.
     fresh: List,
     /// By deadline.
@@ -213,12 +220,12 @@ impl Inflight {
 
     /// Returns the query that may be sent next: postponed queries that are due first, then waiting ones.
     pub(crate) fn next_waiting(&self, slots: &[Slot<Query>], now: Instant) -> Option<Ix> {
-        self.put_off.front().filter(|&ix| slots[ix].deadline <= now).or_else(|| self.waiting.front())
+        self.postponed.front().filter(|&ix| slots[ix].deadline <= now).or_else(|| self.waiting.front())
     }
 
     /// Whether a query waits or is postponed.
     pub(crate) const fn may_have_waiting(&self) -> bool {
-        !self.waiting.is_empty() || !self.put_off.is_empty()
+        !self.waiting.is_empty() || !self.postponed.is_empty()
     }
 
     /// Whether a query waits that is not postponed.
@@ -227,28 +234,27 @@ impl Inflight {
     }
 
     /// Returns when the next postponed query may be sent.
-    pub(crate) fn put_off_until(&self, slots: &[Slot<Query>]) -> Option<Instant> {
-        self.put_off.front().map(|ix| slots[ix].deadline)
+    pub(crate) fn postponed_until(&self, slots: &[Slot<Query>]) -> Option<Instant> {
+        self.postponed.front().map(|ix| slots[ix].deadline)
     }
 
     /// Postpones a waiting query until a given time, so that others are sent first.
-    pub(crate) fn put_off(&mut self, slots: &mut [Slot<Query>], ix: Ix, until: Instant) {
-        self.leave(slots, ix);
-        (slots[ix].stage, slots[ix].deadline) = (Stage::PutOff, until);
-        insert_by_deadline(&mut self.put_off, slots, ix);
+    pub(crate) fn postpone(&mut self, slots: &mut [Slot<Query>], ix: Ix, until: Instant) {
+        self.unlink(slots, ix);
+        (slots[ix].stage, slots[ix].deadline) = (Stage::Postponed, until);
+        insert_by_deadline(&mut self.postponed, slots, ix);
     }
 
     /// Marks a waiting query as sent with this transaction id.
-    pub(crate) fn sent(
+    pub(crate) fn on_sent(
         &mut self,
         slots: &mut [Slot<Query>],
         ix: Ix,
         transaction: [u8; 4],
         now: Instant,
-        stall: Duration,
-        timeout: Duration,
+        Deadlines { stall, timeout }: Deadlines,
     ) {
-        self.leave(slots, ix);
+        self.unlink(slots, ix);
         let head = chain(slots, transaction);
         let next = slots[head].chain_head;
         slots[head].chain_head = ix;
@@ -292,18 +298,18 @@ impl Inflight {
         self.awaited(slots).any(|ix| slots[ix].purpose == purpose)
     }
 
-    /// Returns the unanswered query to `to` that was handed out last.
+    /// Returns the unanswered query to `to` that was passed to the caller last.
     pub(crate) fn find_last_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
         let sent = self.awaited(slots).filter(|&ix| slots[ix].to == to && !slots[ix].is_unsent);
         sent.max_by_key(|&ix| slots[ix].sent)
     }
 
-    /// Records that a query that was handed out has not left the host, and schedules it to be sent again at `at`.
-    pub(crate) fn unsent(&mut self, slots: &mut [Slot<Query>], ix: Ix, at: Instant) {
+    /// Records that the local system failed to send a query, and schedules it to be sent again at `at`.
+    pub(crate) fn on_unsent(&mut self, slots: &mut [Slot<Query>], ix: Ix, at: Instant) {
         match slots[ix].stage {
             Stage::Fresh => self.fresh.remove(slots, ix),
             Stage::Stalled => self.stalled.remove(slots, ix),
-            Stage::Free | Stage::Waiting | Stage::PutOff | Stage::Done => return,
+            Stage::Free | Stage::Waiting | Stage::Postponed | Stage::Done => return,
         }
         let query = &mut slots[ix];
         (query.stage, query.deadline, query.is_unsent) = (Stage::Fresh, at, true);
@@ -313,13 +319,13 @@ impl Inflight {
 
     /// Returns the first query of a family that has not ended, preferring those that were sent.
     pub(crate) fn find_open(&self, slots: &[Slot<Query>], family: Family) -> Option<Ix> {
-        let mut open = self.awaited(slots).chain(self.waiting.iter(slots)).chain(self.put_off.iter(slots));
+        let mut open = self.awaited(slots).chain(self.waiting.iter(slots)).chain(self.postponed.iter(slots));
         open.find(|&ix| slots[ix].to.family() == family)
     }
 
-    /// Moves a query that was sent back to the waiting ones.
+    /// Makes a query that was sent wait to be sent again.
     pub(crate) fn send_again(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
-        self.leave(slots, ix);
+        self.unlink(slots, ix);
         slots[ix].stage = Stage::Waiting;
         self.waiting.push_back(slots, ix);
     }
@@ -327,8 +333,8 @@ impl Inflight {
     /// Ends and returns a query. A query of the user is kept as a completion with `outcome`.
     pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: QueryResult) -> Query {
         let query = slots[ix];
-        self.leave(slots, ix);
-        if query.purpose.is_users() {
+        self.unlink(slots, ix);
+        if query.purpose.is_from_user() {
             slots[ix].stage = Stage::Done;
             slots[ix].outcome = outcome;
             self.done.push_back(slots, ix);
@@ -340,7 +346,7 @@ impl Inflight {
 
     /// Ends a query in any stage without a completion.
     pub(crate) fn cancel(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
-        self.leave(slots, ix);
+        self.unlink(slots, ix);
         self.free(slots, ix);
     }
 
@@ -348,7 +354,7 @@ impl Inflight {
     pub(crate) fn is_current(&self, slots: &[Slot<Query>], ix: Ix, generation: u32) -> bool {
         slots.get(ix.position()).is_some_and(|slot| {
             let query = &slot.value;
-            query.generation == generation && query.purpose.is_users() && query.stage != Stage::Free
+            query.generation == generation && query.purpose.is_from_user() && query.stage != Stage::Free
         })
     }
 
@@ -383,8 +389,8 @@ impl Inflight {
     }
 
     /// Aborts the stalled query closest to its timeout to free a slot. Queries of the user are exempt.
-    pub(crate) fn give_up(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
-        let ix = self.stalled.iter(slots).find(|&ix| !slots[ix].purpose.is_users())?;
+    pub(crate) fn abort_stalled(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
+        let ix = self.stalled.iter(slots).find(|&ix| !slots[ix].purpose.is_from_user())?;
         Some(self.finish(slots, ix, QueryResult::TimedOut))
     }
 
@@ -414,7 +420,7 @@ impl Inflight {
     pub(crate) fn is_consistent(&self, slots: &[Slot<Query>]) -> bool {
         let lists = [
             (self.waiting, Stage::Waiting),
-            (self.put_off, Stage::PutOff),
+            (self.postponed, Stage::Postponed),
             (self.fresh, Stage::Fresh),
             (self.stalled, Stage::Stalled),
             (self.done, Stage::Done),
@@ -437,11 +443,11 @@ impl Inflight {
     }
 
     /// Removes a query from its list and its chain.
-    fn leave(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
+    fn unlink(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
         match slots[ix].stage {
             Stage::Free => return,
             Stage::Waiting => return self.waiting.remove(slots, ix),
-            Stage::PutOff => return self.put_off.remove(slots, ix),
+            Stage::Postponed => return self.postponed.remove(slots, ix),
             Stage::Done => return self.done.remove(slots, ix),
             Stage::Fresh => self.fresh.remove(slots, ix),
             Stage::Stalled => self.stalled.remove(slots, ix),
@@ -484,6 +490,7 @@ mod tests {
     use super::*;
 
     const STALL: Duration = Duration::from_millis(100);
+    const DEADLINES: Deadlines = Deadlines { stall: STALL, timeout: TIMEOUT };
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     fn endpoint(last: u8) -> Endpoint {
@@ -502,12 +509,12 @@ mod tests {
         tid: u32,
     ) -> Ix {
         let ix = inflight.enqueue(slots, to, None, purpose).unwrap();
-        inflight.sent(slots, ix, tid.to_be_bytes(), ms(0), STALL, TIMEOUT);
+        inflight.on_sent(slots, ix, tid.to_be_bytes(), ms(0), DEADLINES);
         ix
     }
 
     #[test]
-    fn e_20_answers_match_on_full_source_address_and_transaction() {
+    fn e_20_responses_match_on_full_source_address_and_transaction() {
         let mut slots = [Slot::new(Query::EMPTY); 4];
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 77);
@@ -536,36 +543,36 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_is_put_off_lets_others_go_first() {
+    fn a_postponed_query_lets_others_go_first() {
         let mut slots = [Slot::new(Query::EMPTY); 4];
         let mut inflight = Inflight::default();
         let [late, soon, now] =
             [1, 2, 3].map(|last| inflight.enqueue(&mut slots, endpoint(last), None, Purpose::Check).unwrap());
-        inflight.put_off(&mut slots, late, ms(900));
-        inflight.put_off(&mut slots, soon, ms(500));
+        inflight.postpone(&mut slots, late, ms(900));
+        inflight.postpone(&mut slots, soon, ms(500));
         assert_eq!(inflight.next_waiting(&slots, ms(0)), Some(now));
-        assert_eq!(inflight.put_off_until(&slots), Some(ms(500)));
-        inflight.sent(&mut slots, now, [0; 4], ms(0), STALL, TIMEOUT);
+        assert_eq!(inflight.postponed_until(&slots), Some(ms(500)));
+        inflight.on_sent(&mut slots, now, [0; 4], ms(0), DEADLINES);
         assert!(!inflight.has_waiting());
         assert_eq!(inflight.next_waiting(&slots, ms(499)), None);
         assert_eq!(inflight.next_waiting(&slots, ms(500)), Some(soon));
-        inflight.put_off(&mut slots, soon, ms(1000));
+        inflight.postpone(&mut slots, soon, ms(1000));
         assert_eq!(inflight.next_waiting(&slots, ms(900)), Some(late));
         inflight.cancel(&mut slots, late);
-        assert_eq!(inflight.put_off_until(&slots), Some(ms(1000)));
+        assert_eq!(inflight.postponed_until(&slots), Some(ms(1000)));
         assert!(inflight.is_consistent(&slots));
     }
 
     #[test]
-    fn only_a_stalled_query_is_given_up_and_the_oldest_first() {
+    fn only_a_stalled_query_is_aborted_and_the_oldest_first() {
         let mut slots = [Slot::new(Query::EMPTY); 2];
         let mut inflight = Inflight::default();
         let first = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 1);
         send(&mut inflight, &mut slots, endpoint(2), Purpose::Check, 2);
-        assert!(inflight.give_up(&mut slots).is_none());
+        assert!(inflight.abort_stalled(&mut slots).is_none());
         while inflight.expire(&mut slots, ms(100)).is_some() {}
-        let given_up = inflight.give_up(&mut slots).unwrap();
-        assert_eq!((given_up.to, slots[first].stage), (endpoint(1), Stage::Free));
+        let aborted = inflight.abort_stalled(&mut slots).unwrap();
+        assert_eq!((aborted.to, slots[first].stage), (endpoint(1), Stage::Free));
         assert_eq!(inflight.outstanding(), 1);
     }
 
@@ -599,7 +606,7 @@ mod tests {
                     0 | 1 => match inflight.enqueue(&mut slots, endpoint(3), None, Purpose::Check) {
                         Some(ix) => {
                             let stall = Duration::from_millis(u64::from(value % 300));
-                            inflight.sent(&mut slots, ix, tid.to_be_bytes(), ms(now), stall, TIMEOUT);
+                            inflight.on_sent(&mut slots, ix, tid.to_be_bytes(), ms(now), Deadlines { stall, timeout: TIMEOUT });
                             open.push((ix, tid));
                         }
                         None => prop_assert_eq!(open.len(), slots.len()),

@@ -3,9 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::actors::Actor;
+use super::hosted::Hosted;
 use super::transport::{Link, Nat};
 use crate::base::time::Instant;
 use crate::node::Node;
@@ -202,11 +204,14 @@ impl Host {
 
 /// What a host runs.
 pub(super) enum Occupant {
-    Node(Box<Node>),
+    Node(Box<dyn Hosted>),
     Actor(Box<dyn Actor>),
     /// The node has left.
     Vacant,
 }
+
+/// Makes of a new node what its host runs; at a time of its clock, and its addresses inside of any NAT, by family.
+pub(super) type Hosting = Box<dyn FnMut(Node, Instant, [Option<SocketAddr>; 2]) -> Box<dyn Hosted>>;
 
 /// The availability of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,14 @@
 //! world.check().expect("no invariant is violated");
 //! ```
 //!
+//! # Programs
+//!
+//! A host may run a program that uses its node, and that starts anew when the host does. A [`Program`] is called with the
+//! [`Node`](crate::Node) itself ([`World::add_program`]). With one of the features `net`, `tokio` and `smol` there are
+//! tasks as well: futures that use the node by the same handle, `net::DhtHandle`, as over sockets, and sleep by the clock
+//! of their host (`World::add_task`). They are polled in the order in which they are woken, so that the seed decides
+//! what they do too. [`guide::testing`](crate::guide::testing) has examples.
+//!
 //! # Files
 //!
 //! A file uses only those that come before it:
@@ -37,7 +45,10 @@
 //! - `schedule`: what is to happen, and when
 //! - `transport/`: how datagrams get from host to host: the network, NATs, captures
 //! - `actors/`: scripted hosts
+//! - `program`: programs that use the node of their host
+//! - `hosted`: what a world does with a node
 //! - `hosts`: what a host runs, and its profile
+//! - `tasks/`: programs that use their node by a handle
 //! - `trail`: how a lookup went, read off captured datagrams
 //! - `world/`: the world, its hosts and its event loop
 //! - `scripted`: a small scripted network, to measure lookups
@@ -103,21 +114,28 @@
 //! know no geography: two hosts near each other need not be equally far from a third.
 
 pub mod actors;
+mod hosted;
 mod hosts;
+mod program;
 mod quantiles;
 pub mod reference;
 mod rng;
 mod schedule;
 pub mod scripted;
 pub mod sybil;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+mod tasks;
 mod trail;
 mod transport;
 mod world;
 
 pub use self::actors::{Actor, Outbox};
 pub use self::hosts::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
+pub use self::program::Program;
 pub use self::quantiles::Quantiles;
 pub use self::rng::SimRng;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+pub use self::tasks::{SimClock, Sleep};
 pub use self::trail::{Sighting, Trail};
 pub use self::transport::{Bursts, Captured, Counters, Direction, Latency, Nat, NatKind, Network};
 pub use self::world::{Fault, Growth, LookupRecord, RecordId, Violation, World};

@@ -41,15 +41,15 @@ impl Tokens {
     /// Returns the token for a node at this IP address and for this infohash or target.
     ///
     /// The port does not matter.
-    pub(crate) fn issue(&self, asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
-        digest(&self.current, asker, target)
+    pub(crate) fn issue(&self, querier: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
+        digest(&self.current, querier, target)
     }
 
     /// Whether `token` was issued to this IP address for this target by one of the last two secrets, padded or
     /// not.
     ///
     /// Takes the same time for every wrong token of the right length.
-    pub(crate) fn is_valid(&self, token: &[u8], asker: Endpoint, target: &[u8; ID_LEN]) -> bool {
+    pub(crate) fn is_valid(&self, token: &[u8], querier: Endpoint, target: &[u8; ID_LEN]) -> bool {
         let Some((&token, padding)) = token.split_first_chunk() else { return false };
         if padding.len() > MAX_PADDED - TOKEN_LEN || padding.iter().any(|&byte| byte != 0) {
             return false;
@@ -57,7 +57,7 @@ impl Tokens {
         let token = u64::from_ne_bytes(token);
         // Two comparisons of whole words, joined without a branch, so that timing does not reveal single bytes.
         let [current, previous] = [&self.current, &self.previous]
-            .map(|secret| token ^ u64::from_ne_bytes(digest(secret, asker, target)));
+            .map(|secret| token ^ u64::from_ne_bytes(digest(secret, querier, target)));
         (current == 0) | (previous == 0)
     }
 
@@ -84,10 +84,10 @@ impl Tokens {
 /// Hashes 52 bytes, with IPv4 addresses in mapped form: one block of SHA-1.
 ///
 /// NUL bytes are avoided, since the nodes that pad tokens truncate them there; that costs a twentieth of a bit.
-fn digest(secret: &[u8; 16], asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
+fn digest(secret: &[u8; 16], querier: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
     let mut message = [0; 16 + 16 + ID_LEN];
     message[..16].copy_from_slice(secret);
-    message[16..32].copy_from_slice(asker.ip_bytes());
+    message[16..32].copy_from_slice(querier.ip_bytes());
     message[32..].copy_from_slice(target);
     let [a, b, c, d, e, f, g, h, ..] = Sha1::from(message).digest().bytes();
     [a, b, c, d, e, f, g, h].map(|byte| byte.max(1))
@@ -97,7 +97,7 @@ fn digest(secret: &[u8; 16], asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOK
 mod tests {
     use super::*;
 
-    const ASKER: Endpoint = Endpoint::v4([1, 2, 3, 4], 6881);
+    const QUERIER: Endpoint = Endpoint::v4([1, 2, 3, 4], 6881);
     const TARGET: [u8; ID_LEN] = [7; ID_LEN];
 
     fn tokens() -> (Tokens, Rng) {
@@ -112,20 +112,20 @@ mod tests {
     #[test]
     fn t_03_one_ip_and_infohash_always_get_the_same_token() {
         let (tokens, _) = tokens();
-        assert_eq!(tokens.issue(ASKER, &TARGET), tokens.issue(ASKER, &TARGET));
+        assert_eq!(tokens.issue(QUERIER, &TARGET), tokens.issue(QUERIER, &TARGET));
         let other_port = Endpoint::v4([1, 2, 3, 4], 1);
-        assert_eq!(tokens.issue(ASKER, &TARGET), tokens.issue(other_port, &TARGET));
-        assert!(tokens.is_valid(&tokens.issue(ASKER, &TARGET), other_port, &TARGET));
+        assert_eq!(tokens.issue(QUERIER, &TARGET), tokens.issue(other_port, &TARGET));
+        assert!(tokens.is_valid(&tokens.issue(QUERIER, &TARGET), other_port, &TARGET));
     }
 
     #[test]
     fn t_01_a_token_serves_no_other_ip_and_no_other_infohash() {
         let (tokens, _) = tokens();
-        let token = tokens.issue(ASKER, &TARGET);
+        let token = tokens.issue(QUERIER, &TARGET);
         let other = Endpoint::v4([1, 2, 3, 5], 6881);
         assert_ne!(token, tokens.issue(other, &TARGET));
         assert!(!tokens.is_valid(&token, other, &TARGET));
-        assert!(!tokens.is_valid(&token, ASKER, &[8; ID_LEN]));
+        assert!(!tokens.is_valid(&token, QUERIER, &[8; ID_LEN]));
     }
 
     #[test]
@@ -142,19 +142,19 @@ mod tests {
     }
 
     #[test]
-    fn t_02_a_token_lives_through_one_rotation_but_not_two() {
+    fn t_02_a_token_is_valid_after_one_rotation_but_not_after_two() {
         let (mut tokens, mut rng) = tokens();
-        let token = tokens.issue(ASKER, &TARGET);
+        let token = tokens.issue(QUERIER, &TARGET);
         tokens.rotate(at(299), &mut rng);
-        assert_eq!(tokens.issue(ASKER, &TARGET), token);
+        assert_eq!(tokens.issue(QUERIER, &TARGET), token);
         tokens.rotate(at(300), &mut rng);
-        assert_ne!(tokens.issue(ASKER, &TARGET), token);
-        assert!(tokens.is_valid(&token, ASKER, &TARGET));
-        assert!(tokens.is_valid(&tokens.issue(ASKER, &TARGET), ASKER, &TARGET));
+        assert_ne!(tokens.issue(QUERIER, &TARGET), token);
+        assert!(tokens.is_valid(&token, QUERIER, &TARGET));
+        assert!(tokens.is_valid(&tokens.issue(QUERIER, &TARGET), QUERIER, &TARGET));
         tokens.rotate(at(599), &mut rng);
-        assert!(tokens.is_valid(&token, ASKER, &TARGET));
+        assert!(tokens.is_valid(&token, QUERIER, &TARGET));
         tokens.rotate(at(600), &mut rng);
-        assert!(!tokens.is_valid(&token, ASKER, &TARGET));
+        assert!(!tokens.is_valid(&token, QUERIER, &TARGET));
     }
 
     #[test]
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn t_02_after_a_pause_of_two_intervals_both_secrets_are_gone() {
         let (mut tokens, mut rng) = tokens();
-        let token = tokens.issue(ASKER, &TARGET);
+        let token = tokens.issue(QUERIER, &TARGET);
         tokens.rotate(at(599), &mut rng);
-        assert!(tokens.is_valid(&token, ASKER, &TARGET));
+        assert!(tokens.is_valid(&token, QUERIER, &TARGET));
 
         let (mut tokens, mut rng) = self::tokens();
         tokens.rotate(at(600), &mut rng);
-        assert!(!tokens.is_valid(&token, ASKER, &TARGET));
+        assert!(!tokens.is_valid(&token, QUERIER, &TARGET));
         tokens.rotate(at(86_400 + 17), &mut rng);
         assert_eq!(tokens.next_rotation(), at(86_400 + 300));
         tokens.rotate(Instant::from_micros(u64::MAX), &mut rng);
@@ -185,17 +185,17 @@ mod tests {
     #[test]
     fn t_07_tokens_have_8_bytes_and_may_be_padded_with_nul_up_to_32() {
         let (tokens, _) = tokens();
-        let token = tokens.issue(ASKER, &TARGET);
+        let token = tokens.issue(QUERIER, &TARGET);
         assert_eq!(token.len(), 8);
-        assert!(!tokens.is_valid(b"", ASKER, &TARGET));
-        assert!(!tokens.is_valid(&token[..7], ASKER, &TARGET));
-        assert!(!tokens.is_valid(&[0; 200], ASKER, &TARGET));
+        assert!(!tokens.is_valid(b"", QUERIER, &TARGET));
+        assert!(!tokens.is_valid(&token[..7], QUERIER, &TARGET));
+        assert!(!tokens.is_valid(&[0; 200], QUERIER, &TARGET));
         for len in 8..=200 {
             let mut padded = [0; 200];
             padded[..8].copy_from_slice(&token);
-            assert_eq!(tokens.is_valid(&padded[..len], ASKER, &TARGET), len <= 32, "{len}");
+            assert_eq!(tokens.is_valid(&padded[..len], QUERIER, &TARGET), len <= 32, "{len}");
             padded[len - 1] ^= 1;
-            assert!(!tokens.is_valid(&padded[..len], ASKER, &TARGET), "{len}");
+            assert!(!tokens.is_valid(&padded[..len], QUERIER, &TARGET), "{len}");
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn t_07_tokens_have_no_nul_byte() {
         let (mut tokens, mut rng) = tokens();
         for round in 1..2000 {
-            assert!(!tokens.issue(ASKER, &TARGET).contains(&0));
+            assert!(!tokens.issue(QUERIER, &TARGET).contains(&0));
             tokens.rotate(at(round * 300), &mut rng);
         }
     }
@@ -211,17 +211,17 @@ mod tests {
     #[test]
     fn t_09_garbage_and_every_flipped_bit_are_refused() {
         let (tokens, _) = tokens();
-        assert!(!tokens.is_valid(&[0; 8], ASKER, &TARGET));
-        let token = u64::from_be_bytes(tokens.issue(ASKER, &TARGET));
+        assert!(!tokens.is_valid(&[0; 8], QUERIER, &TARGET));
+        let token = u64::from_be_bytes(tokens.issue(QUERIER, &TARGET));
         for bit in 0..64 {
-            assert!(!tokens.is_valid(&(token ^ 1 << bit).to_be_bytes(), ASKER, &TARGET), "{bit}");
+            assert!(!tokens.is_valid(&(token ^ 1 << bit).to_be_bytes(), QUERIER, &TARGET), "{bit}");
         }
     }
 
     #[test]
     fn t_09_another_seed_gives_other_tokens() {
         let other = Tokens::new(at(0), &mut Rng::new([2; 32]));
-        assert_ne!(tokens().0.issue(ASKER, &TARGET), other.issue(ASKER, &TARGET));
+        assert_ne!(tokens().0.issue(QUERIER, &TARGET), other.issue(QUERIER, &TARGET));
         assert!(size_of::<Tokens>() <= 48);
     }
 }

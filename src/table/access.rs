@@ -5,7 +5,7 @@ use core::time::Duration;
 use heapless::Vec;
 
 use super::{
-    BucketInfo, Contact, Entry, Filter, InsertKind, InsertResult, Move, Nodes, Removal, Slots, Table,
+    Ages, BucketInfo, Contact, Entry, Filter, InsertKind, InsertResult, Move, Nodes, Removal, Slots, Table,
 };
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
@@ -34,8 +34,8 @@ impl Table {
 
 impl TableMut<'_> {
     #[inline]
-    pub(crate) fn holds(&mut self, contact: Contact) -> bool {
-        self.head.holds(&mut self.slots, contact)
+    pub(crate) fn is_known(&mut self, contact: Contact) -> bool {
+        self.head.is_known(&mut self.slots, contact)
     }
 
     #[inline]
@@ -44,8 +44,8 @@ impl TableMut<'_> {
     }
 
     #[inline]
-    pub(crate) fn on_reply(&mut self, contact: Contact, rtt: Duration, now: Instant) -> InsertResult {
-        self.head.on_reply(&mut self.slots, contact, rtt, now)
+    pub(crate) fn on_response(&mut self, contact: Contact, rtt: Duration, now: Instant) -> InsertResult {
+        self.head.on_response(&mut self.slots, contact, rtt, now)
     }
 
     #[inline]
@@ -64,8 +64,8 @@ impl TableMut<'_> {
     }
 
     #[inline]
-    pub(crate) fn doubt(&mut self, contact: Contact, now: Instant) {
-        self.head.doubt(&mut self.slots, contact, now);
+    pub(crate) fn suspect(&mut self, contact: Contact, now: Instant) {
+        self.head.suspect(&mut self.slots, contact, now);
     }
 
     #[inline]
@@ -84,8 +84,8 @@ impl TableMut<'_> {
     }
 
     #[inline]
-    pub(crate) fn next_ping(&mut self, strangers_wait: bool, now: Instant) -> Option<Contact> {
-        self.head.next_ping(&mut self.slots, strangers_wait, now)
+    pub(crate) fn next_ping(&mut self, defer_unverified: bool, now: Instant) -> Option<Contact> {
+        self.head.next_ping(&mut self.slots, defer_unverified, now)
     }
 
     #[inline]
@@ -105,7 +105,7 @@ impl TableMut<'_> {
         &mut self,
         contact: Contact,
         rtt: Option<Duration>,
-        ages: [Duration; 2],
+        ages: Ages,
         now: Instant,
     ) -> bool {
         self.head.restore(&mut self.slots, contact, rtt, ages, now)

@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 /// The state that nodes must have to be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// Good nodes, which may be handed out to others.
+    /// Good nodes, which may be listed in responses.
     Good,
     /// All nodes that are not bad, from which local lookups may start.
     Live,
@@ -20,8 +20,8 @@ pub(crate) enum Filter {
 impl Table {
     /// Returns the `N` nodes closest to `target`, closest first.
     ///
-    /// No node of one bucket lies between two nodes of another, so whole buckets are taken, one after
-    /// another. Let `x` be the XOR of the target and the local id. A node of bucket `i` differs from the
+    /// No node of one bucket lies between two nodes of another, so whole buckets are searched, one
+    /// after another. Let `x` be the XOR of the target and the local id. A node of bucket `i` differs from the
     /// target where `x` has a one before bit `i`, and at bit `i` if `x` has a zero there. So the buckets at
     /// the ones of `x` come first, in ascending order, each closer than everything deeper; then the last
     /// bucket, which continues towards the local id; then the buckets at the zeros, in descending order.
@@ -42,13 +42,13 @@ impl Table {
         let mut ascending = self.occupied & (last | (ones & (last - 1)));
         while ascending != 0 && nearest.passed < N {
             let bucket = ascending.trailing_zeros();
-            self.take_bucket(&mut nearest, nodes, bucket);
+            self.add_bucket(&mut nearest, nodes, bucket);
             ascending ^= 1 << bucket;
         }
         let mut descending = self.occupied & !ones & (last - 1);
         while descending != 0 && nearest.passed < N {
             let bucket = descending.ilog2();
-            self.take_bucket(&mut nearest, nodes, bucket);
+            self.add_bucket(&mut nearest, nodes, bucket);
             descending ^= 1 << bucket;
         }
         if nearest.has_tie() {
@@ -62,12 +62,12 @@ impl Table {
             .collect()
     }
 
-    fn take_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, nodes: Nodes<'_>, bucket: u32) {
+    fn add_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, nodes: Nodes<'_>, bucket: u32) {
         let range = nodes.range(bucket as usize);
-        nearest.take(&nodes.entries[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
+        nearest.add(&nodes.entries[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
     }
 
-    /// Like [`Self::closest`], but compares every node, for ids that the fast path cannot order.
+    /// Returns what [`Self::closest`] does by comparing every node, for ids that the fast path cannot order.
     #[cold]
     fn closest_exactly<'e, const N: usize>(
         &self,
@@ -118,12 +118,12 @@ struct Nearest<const N: usize> {
 impl<const N: usize> Nearest<N> {
     const INDEX_BITS: u32 = 16;
 
-    /// Takes the nodes of a bucket that may be among the closest.
+    /// Adds the nodes of a bucket that may be among the closest.
     ///
     /// The nodes share `fixed` bits, are sorted by id, and start at index `start` of `entries`. Nodes that
     /// share further bits with the target are adjacent. At first, as many further bits are required as leave
     /// about N nodes to be expected, then one less at a time until N nodes have passed.
-    fn take(&mut self, nodes: &[Entry], start: usize, fixed: u32) {
+    fn add(&mut self, nodes: &[Entry], start: usize, fixed: u32) {
         let Some(first) = nodes.first() else { return };
         let prefix = !(u64::MAX >> fixed);
         // Where the target would be if it were in the range of this bucket: the same nodes are closest to it.

@@ -84,7 +84,7 @@ impl Entry {
         Duration::from_millis(self.rtt as u64)
     }
 
-    /// Whether the node may be handed out to others (BEP 5).
+    /// Whether the node may be listed in responses (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
         self.is_verified() && self.failures == 0 && !self.is_questionable(now.secs())
     }
@@ -95,12 +95,12 @@ impl Entry {
     }
 
     /// Returns the time since the node last sent anything.
-    pub(crate) const fn silent(&self, now: Instant) -> Duration {
+    pub(crate) const fn silent_for(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.heard) as u64)
     }
 
     /// Returns the time since the node was added to the table, including before a restart.
-    pub(crate) const fn known(&self, now: Instant) -> Duration {
+    pub(crate) const fn known_for(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.added) as u64)
     }
 
@@ -131,7 +131,7 @@ impl Entry {
         Self { id, endpoint, rtt: u16::MAX, added: now, answered: now, heard: now, tried, ..Self::EMPTY }
     }
 
-    pub(super) fn take_answer(&mut self, rtt: Duration, now: Secs) {
+    pub(super) fn record_response(&mut self, rtt: Duration, now: Secs) {
         let asked = now.before(rtt.as_secs() as u32);
         let is_reachable = asked.since(self.heard) >= MAPPING;
         let rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u32;
@@ -142,7 +142,7 @@ impl Entry {
     }
 
     /// Returns the rank by which replacements are kept and promoted.
-    pub(super) fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
+    pub(super) fn replacement_rank(&self, now: Secs) -> (u8, Reverse<u16>) {
         let class = match (self.is_verified(), self.failures, self.is_questionable(now)) {
             (_, 1.., _) | (false, 0, true) => 0,
             // The response to an individual ping counts even if the replacement has been evicted since, so one

@@ -12,7 +12,7 @@ impl Table {
     /// range or, if that is empty, the nodes that share another part. Among them, a node whose id does not
     /// match its address (BEP 42) is evicted first, then the slowest; but one that matches is not evicted for
     /// one that does not.
-    pub(super) fn leaver(
+    pub(super) fn victim(
         &self,
         nodes: Nodes<'_>,
         bucket: usize,
@@ -38,13 +38,13 @@ impl Table {
             is_young && if is_occupied { part(index) == ours } else { is_shared(index) }
         });
         let fits = |entry: &Entry| is_secure(&entry.id, entry.endpoint);
-        let leaver = candidates.max_by_key(|&index| (!fits(&entries[index]), entries[index].rtt))?;
-        let is_better = match (fits(newcomer), fits(&entries[leaver])) {
+        let victim = candidates.max_by_key(|&index| (!fits(&entries[index]), entries[index].rtt))?;
+        let is_better = match (fits(newcomer), fits(&entries[victim])) {
             (true, false) => true,
             (false, true) => false,
-            _ => entries[leaver].rtt / 2 > newcomer.rtt,
+            _ => entries[victim].rtt / 2 > newcomer.rtt,
         };
-        (!is_occupied || is_better).then_some(leaver)
+        (!is_occupied || is_better).then_some(victim)
     }
 
     /// Returns the part of its bucket that an id falls into.
@@ -61,7 +61,7 @@ impl Table {
         let verified = self.replacements(slots, bucket).filter(|&index| slots.replacements[index].is_ready());
         verified.max_by_key(|&index| {
             let entry = &slots.replacements[index];
-            let (class, speed) = entry.worth(now);
+            let (class, speed) = entry.replacement_rank(now);
             (class, is_secure(&entry.id, entry.endpoint), speed)
         })
     }

@@ -18,23 +18,23 @@ const LOST: u32 = 60;
 /// Seconds before the only retry of a node for which a replacement is ready.
 const RETRY: u32 = 10;
 /// Number of nodes below which a querying node is pinged without waiting for its NAT mapping to close.
-const FEW: usize = 32;
+const NO_DELAY: usize = 32;
 /// Number of nodes below which the pings of querying nodes do not wait for other pings either.
 ///
 /// Not higher, because nodes behind a NAT, which no other node can reach, would all be admitted.
-const FIRST: usize = K;
+const FEW: usize = K;
 
 impl Table {
     /// Returns the next node to ping, which then counts as pinged.
     ///
-    /// The caller must report the result by [`Table::on_reply`], [`Table::on_failure`] or
+    /// The caller must report the result by [`Table::on_response`], [`Table::on_failure`] or
     /// [`Table::ping_lost`]. While few nodes are known, querying nodes are pinged regardless of other pings
-    /// in their buckets, if these have room, and each of them once before any of them is pinged again; but
-    /// not if `strangers_wait` is set.
+    /// in their buckets, if these have room, and each of them once before any of them is pinged again,
+    /// unless `defer_unverified` is set.
     pub(crate) fn next_ping(
         &mut self,
         slots: &mut Slots<'_>,
-        strangers_wait: bool,
+        defer_unverified: bool,
         now: Instant,
     ) -> Option<Contact> {
         if self.ping_due > now {
@@ -42,20 +42,20 @@ impl Table {
         }
         let secs = now.secs();
         let mut soonest = None;
-        let stranger = self.newest_stranger(slots, secs);
+        let unverified = self.newest_unverified(slots, secs);
         for bucket in (0..self.depth()).rev() {
             if slots.nodes().range(bucket).is_empty() && self.replacements(slots, bucket).is_empty() {
                 continue;
             }
             if slots.buckets[bucket].due.since(secs) == 0 {
                 self.forget_lost_ping(slots, bucket);
-                let (slack, place) = self.most_overdue(slots, bucket, stranger.is_none(), secs).unzip();
+                let (slack, place) = self.most_overdue(slots, bucket, unverified.is_none(), secs).unzip();
                 if let Some(place) = place
                     && slack <= Some(0)
                 {
                     return Some(Self::start_ping(slots, bucket, place, secs));
                 }
-                if stranger.is_some() {
+                if unverified.is_some() {
                     continue;
                 }
                 let wait = slack.map_or(QUESTIONABLE, |slack| slack as u32);
@@ -64,9 +64,9 @@ impl Table {
             let wait = slots.buckets[bucket].due.since(secs);
             soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
         }
-        if let Some(index) = stranger {
-            // It stays due, because there may be more of them.
-            if strangers_wait {
+        if let Some(index) = unverified {
+            // The ping stays due, because there may be more such nodes.
+            if defer_unverified {
                 return None;
             }
             let entry = &mut slots.replacements[index];
@@ -92,8 +92,8 @@ impl Table {
 
     /// Returns a target to look up, in the range of a bucket in which nothing has changed for 15 minutes.
     ///
-    /// Buckets are refreshed down to the first empty one after the last node. While one subnet swamps the
-    /// table, the target is random.
+    /// Buckets are refreshed down to the first empty one after the last node. While the nodes of one
+    /// subnet crowd the table, the target is random.
     pub(crate) fn next_refresh(
         &mut self,
         buckets: &mut [Bucket],
@@ -103,7 +103,7 @@ impl Table {
         if self.refresh_due > now {
             return None;
         }
-        if self.takes_exploration(now) {
+        if self.start_exploration(now) {
             return Some(rng.id());
         }
         let mut soonest = QUESTIONABLE;
@@ -145,18 +145,18 @@ impl Table {
 
     /// Whether so few nodes are known that every querying node is of use.
     pub(super) const fn has_few(&self) -> bool {
-        self.len() < FIRST
+        self.len() < FEW
     }
 
     /// Returns the number of seconds that must pass before a querying node is pinged.
     pub(super) const fn verification_delay(&self) -> u32 {
-        if self.len() < FEW { 0 } else { MAPPING }
+        if self.len() < NO_DELAY { 0 } else { MAPPING }
     }
 
-    /// Returns the querying node heard last that has not been pinged and has room in its bucket.
+    /// Returns the most recent querying node that has not been pinged and has room in its bucket.
     ///
     /// `None` unless few nodes are known.
-    fn newest_stranger(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
+    fn newest_unverified(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         let buckets = 0..if self.has_few() { self.depth() } else { 0 };
         let with_room = buckets.filter(|&bucket| !slots.buckets[bucket].is_full());
         let replacements = with_room.flat_map(|bucket| self.replacements(slots, bucket));

@@ -18,7 +18,7 @@
 //! A bucket contains verified nodes only: nodes that have responded to a query (`entries`). A node that has
 //! only sent queries is held among the replacements of its bucket (`replacements`) until a ping verifies it,
 //! and so is a node that responded while the bucket was full. A querying node is pinged only after a NAT in
-//! front of it would have closed the mapping again, because nodes that others cannot reach are not worth
+//! front of it would have closed the mapping again, because nodes that others cannot reach are not replacement_rank
 //! passing on. While fewer than 8 nodes are known, all querying nodes are pinged at once, newest first.
 //! Conflicts are decided in favor of the older entry: unless that entry is bad, a known id does not move to a
 //! new address, and a known IP does not get a second id or port. But an address that *responds* with another
@@ -58,18 +58,21 @@ use entry::{BAD, HOPELESS};
 pub(crate) use entry::{Contact, Entry};
 pub use occupancy::BucketInfo;
 pub(crate) use rehome::Move;
+pub(crate) use restored::Ages;
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{K, NodeId};
 use crate::base::time::{Instant, Secs};
 
+/// Maximum number of buckets: in a network of 2^24 nodes, one is expected to share more than 24 bits with ours.
 const MAX_DEPTH: usize = 24;
-const MAX_REPLACEMENTS: usize = 8;
+/// Maximum number of replacements of a bucket, as many as the smallest bucket has places.
+const MAX_REPLACEMENTS: usize = K;
 /// Seconds after a response within which a node counts as alive: it may fail once, but not twice.
 const ALIVE: u32 = 3 * 60;
 /// Age in seconds from which an entry is no longer evicted in favor of a better newcomer.
 const ELDER: u32 = 60 * 60;
-/// Seconds after a response within which a node need not be verified again.
+/// Seconds after a response within which a node need not be pinged again because a neighbour lied.
 const PROVEN: u32 = 5 * 60;
 
 /// The memory of a table; its sizes are fixed at creation.
@@ -116,13 +119,13 @@ pub(crate) struct Removal {
     pub(crate) promoted: Option<Contact>,
 }
 
-/// Whether subnets have limited shares of a table.
+/// Whether the entries of one subnet are limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Shares {
-    Off,
-    Kept,
-    /// A node was refused for the share of its subnet in a small table since the last exploration.
+    Unlimited,
+    Limited,
+    /// Limited, and a small table has refused a node for it since the last lookup of a random target.
     Exceeded,
 }
 
@@ -222,7 +225,7 @@ impl Table {
             depth: depth as u8,
             replacements_each,
             family,
-            shares: if source_limits { Shares::Kept } else { Shares::Off },
+            shares: if source_limits { Shares::Limited } else { Shares::Unlimited },
         }
     }
 
@@ -251,12 +254,12 @@ impl Table {
     }
 
     /// Whether a node with this id and address is in a bucket or among the replacements.
-    pub(crate) fn holds(&self, slots: &mut Slots<'_>, contact: Contact) -> bool {
+    pub(crate) fn is_known(&self, slots: &mut Slots<'_>, contact: Contact) -> bool {
         self.find(slots, contact).is_some()
     }
 
     /// Records that a node responded to a query after `rtt`.
-    pub(crate) fn on_reply(
+    pub(crate) fn on_response(
         &mut self,
         slots: &mut Slots<'_>,
         contact: Contact,
@@ -270,7 +273,7 @@ impl Table {
         {
             let entry = &mut slots.entries[index];
             let was_pinging = entry.pinging;
-            entry.take_answer(rtt, now.secs());
+            entry.record_response(rtt, now.secs());
             slots.buckets[bucket].changed = now.secs();
             self.end_ping(slots, bucket, was_pinging, now);
             let removal = self.remove_surplus(slots, now);
@@ -279,10 +282,10 @@ impl Table {
 
         let mut entry = Entry::unverified(contact, now.secs());
         if let Some(old) = self.take_restored(slots, contact.endpoint).filter(|old| old.id == contact.id) {
-            // It was known before the restart and has stayed since.
+            // The node was known before the restart.
             entry.added = old.added;
         }
-        if let Some(place) = self.holder(slots, contact.endpoint) {
+        if let Some(place) = self.find_source(slots, contact.endpoint) {
             let old = *slots.at(place);
             if old.contact() == contact {
                 entry = old;
@@ -292,13 +295,13 @@ impl Table {
                 }
                 return InsertResult { kind: InsertKind::IdChanged, removal: self.evict(slots, place, now) };
             }
-            if let Some(outcome) = self.yield_place(slots, place, contact, now) {
+            if let Some(outcome) = self.resolve_conflict(slots, place, contact, now) {
                 return outcome;
             }
         }
         let same_id = same_id.map(Place::Entry).or_else(|| self.find_replacement(slots, &contact.id));
         if let Some(place) = same_id
-            && let Some(outcome) = self.yield_place(slots, place, contact, now)
+            && let Some(outcome) = self.resolve_conflict(slots, place, contact, now)
         {
             return outcome;
         }
@@ -309,7 +312,7 @@ impl Table {
             self.note_excess(now);
             return InsertResult::of(InsertKind::Ignored);
         }
-        entry.take_answer(rtt, now.secs());
+        entry.record_response(rtt, now.secs());
         let mut outcome = self.place(slots, bucket, entry, now);
         if outcome.kind == InsertKind::Added && outcome.removal.is_none() {
             outcome.removal = self.remove_surplus(slots, now);
@@ -333,7 +336,7 @@ impl Table {
         let entry = Entry::unverified(contact, now.secs());
         if !self.admits(&contact)
             || !self.has_replacement_place(slots, bucket, &entry, now.secs())
-            || self.holder(slots, contact.endpoint).is_some()
+            || self.find_source(slots, contact.endpoint).is_some()
             || self.is_crowded(slots, contact)
         {
             return InsertKind::Ignored;
@@ -383,7 +386,7 @@ impl Table {
     }
 
     /// Schedules a ping of a node that did not answer a query which it need not support.
-    pub(crate) fn doubt(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
+    pub(crate) fn suspect(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
         if let Some(place @ Place::Entry(_)) = self.find(slots, contact) {
             let entry = slots.at(place);
             entry.suspect = true;
@@ -461,8 +464,8 @@ impl Table {
             .filter(|&place| slots.at(place).endpoint == contact.endpoint)
     }
 
-    /// Finds the only entry or replacement that has this source.
-    fn holder(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
+    /// Finds the only entry or replacement with the source of this endpoint: its IP address or, without limits, itself.
+    fn find_source(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
         let is_same = |entry: &Entry| self.is_same_source(entry, endpoint);
         (0..self.depth()).find_map(|bucket| {
             let entries =
@@ -484,7 +487,7 @@ impl Table {
     }
 
     /// Resolves a conflict with an older entry. `None` means that the newcomer may be inserted.
-    fn yield_place(
+    fn resolve_conflict(
         &mut self,
         slots: &mut Slots<'_>,
         place: Place,
@@ -502,21 +505,21 @@ impl Table {
 
     /// Inserts a node that has just responded and is not known yet into its bucket or its replacements.
     fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> InsertResult {
-        let leaver = if slots.buckets[bucket].is_full() {
-            let Some(leaver) = self.leaver(slots.nodes(), bucket, &entry, now.secs()) else {
+        let victim = if slots.buckets[bucket].is_full() {
+            let Some(victim) = self.victim(slots.nodes(), bucket, &entry, now.secs()) else {
                 let kept = self.cache(slots, bucket, entry, now);
                 self.wake(slots, bucket, 0, now);
                 return InsertResult::of(if kept { InsertKind::Cached } else { InsertKind::Ignored });
             };
-            Some(self.take_entry(slots, bucket, leaver, now))
+            Some(self.take_entry(slots, bucket, victim, now))
         } else {
             None
         };
         self.insert(slots, bucket, entry, now);
-        if let Some(leaver) = leaver.filter(|leaver| !leaver.is_bad()) {
-            self.cache(slots, bucket, leaver, now);
+        if let Some(victim) = victim.filter(|victim| !victim.is_bad()) {
+            self.cache(slots, bucket, victim, now);
         }
-        let removal = leaver.map(|leaver| Removal { removed: leaver.contact(), promoted: None });
+        let removal = victim.map(|victim| Removal { removed: victim.contact(), promoted: None });
         InsertResult { kind: InsertKind::Added, removal }
     }
 
@@ -596,7 +599,7 @@ impl Table {
         if slots.buckets[bucket].replacements == self.replacements_each {
             let worst = self
                 .replacements(slots, bucket)
-                .min_by_key(|&index| slots.replacements[index].worth(now.secs()));
+                .min_by_key(|&index| slots.replacements[index].replacement_rank(now.secs()));
             worst.map(|index| self.take_replacement(slots, bucket, index, now));
         }
         slots.replacements[self.replacements(slots, bucket).end] = entry;
@@ -605,11 +608,11 @@ impl Table {
     }
 
     fn has_replacement_place(&self, slots: &Slots<'_>, bucket: usize, entry: &Entry, now: Secs) -> bool {
-        let worth = entry.worth(now);
+        let replacement_rank = entry.replacement_rank(now);
         slots.buckets[bucket].replacements < self.replacements_each
             || slots.replacements[self.replacements(slots, bucket)]
                 .iter()
-                .any(|replacement| replacement.worth(now) < worth)
+                .any(|replacement| replacement.replacement_rank(now) < replacement_rank)
     }
 
     /// Marks the nodes of a bucket for verification, after one of them responded with another id.

@@ -8,7 +8,7 @@
 use core::cmp::Ordering;
 use core::ops::Range;
 
-use super::shares::MAX_SUBNET_PER_BUCKET;
+use super::shares::WIDE_SUBNET_PER_BUCKET;
 use super::{Contact, ELDER, Entry, Slots, Table};
 use crate::base::id::NodeId;
 use crate::base::time::{Instant, Secs};
@@ -26,13 +26,13 @@ pub(crate) enum Move {
 impl Table {
     /// Changes the local id to `own` and moves all nodes.
     ///
-    /// Calls `tell` for each node that leaves or enters a bucket.
+    /// Calls `report` for each node that leaves or enters a bucket.
     pub(crate) fn rehome(
         &mut self,
         slots: &mut Slots<'_>,
         own: NodeId,
         now: Instant,
-        mut tell: impl FnMut(Move),
+        mut report: impl FnMut(Move),
     ) {
         let (live, lent) = self.gather(slots);
         let replacements = self.gather_replacements(slots);
@@ -44,7 +44,7 @@ impl Table {
         let kept = self.choose(slots, live, now.secs());
         for index in kept..live {
             let entry = slots.entries[index];
-            tell(Move::Out(entry.contact()));
+            report(Move::Out(entry.contact()));
             if self.admits(&entry.contact()) {
                 self.cache(slots, self.bucket_of(&entry.id), entry, now);
             }
@@ -58,7 +58,7 @@ impl Table {
             {
                 let entry = self.take_replacement(slots, bucket, index, now);
                 self.insert(slots, bucket, entry, now);
-                tell(Move::In(entry.contact()));
+                report(Move::In(entry.contact()));
             }
         }
         (self.ping_due, self.refresh_due) = (now, now);
@@ -104,7 +104,9 @@ impl Table {
         let each = usize::from(self.replacements_each);
         sort(&mut slots.replacements[..count], &|a, b| {
             let buckets = self.bucket_of(&a.id).cmp(&self.bucket_of(&b.id));
-            buckets.then_with(|| b.worth(now.secs()).cmp(&a.worth(now.secs()))).then_with(|| a.id.cmp(&b.id))
+            buckets
+                .then_with(|| b.replacement_rank(now.secs()).cmp(&a.replacement_rank(now.secs())))
+                .then_with(|| a.id.cmp(&b.id))
         });
         let kept = retain(&mut slots.replacements[..count], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
@@ -136,9 +138,9 @@ impl Table {
         let mut admitted = retain(&mut entries[..live], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
-            let lan = entry.endpoint.wide_subnet();
+            let subnet = entry.endpoint.wide_subnet();
             let is_crowded =
-                same.filter(|other| other.endpoint.wide_subnet() == lan).count() >= MAX_SUBNET_PER_BUCKET;
+                same.filter(|other| other.endpoint.wide_subnet() == subnet).count() >= WIDE_SUBNET_PER_BUCKET;
             self.admits(&entry.contact()) && !(self.is_limited(entry.endpoint) && is_crowded)
         });
         let mut start = 0;
@@ -184,12 +186,12 @@ impl Table {
             return;
         }
         for index in self.replacements(slots, bucket).rev() {
-            let lan = slots.replacements[index].endpoint.wide_subnet();
-            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == lan;
+            let subnet = slots.replacements[index].endpoint.wide_subnet();
+            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == subnet;
             let entries = slots.entries[slots.nodes().range(bucket)].iter().filter(is_same).count();
             let replacements =
                 slots.replacements[self.replacements(slots, bucket)].iter().filter(is_same).count();
-            if entries + replacements > MAX_SUBNET_PER_BUCKET
+            if entries + replacements > WIDE_SUBNET_PER_BUCKET
                 && self.is_limited(slots.replacements[index].endpoint)
             {
                 self.take_replacement(slots, bucket, index, now);

@@ -18,11 +18,18 @@ use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 
-/// Maximum age in seconds, to which larger ones are clamped: ages must stay far from where seconds wrap around.
+/// Maximum age in seconds; larger ones are clamped, because the 32-bit seconds of an entry wrap around.
 const OLDEST: u32 = 10 * 365 * 24 * 60 * 60;
 
+/// How long ago a saved node was last heard from, and first known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ages {
+    pub(crate) silent: Duration,
+    pub(crate) known: Duration,
+}
+
 impl Table {
-    /// Adds a node that had been silent and known for these times, after those added before.
+    /// Adds a node of a saved state after those added before.
     ///
     /// Returns false if the node is already known, is not eligible, or there is no room.
     pub(crate) fn restore(
@@ -30,14 +37,14 @@ impl Table {
         slots: &mut Slots<'_>,
         contact: Contact,
         rtt: Option<Duration>,
-        [silent, known]: [Duration; 2],
+        ages: Ages,
         now: Instant,
     ) -> bool {
         let Contact { id, endpoint } = contact;
         if id == self.own || endpoint.family() != self.family || self.depth() == 0 {
             return false;
         }
-        let is_known = self.holder(slots, endpoint).is_some()
+        let is_known = self.find_source(slots, endpoint).is_some()
             || self.all_restored(slots.nodes()).any(|entry| self.is_same_source(entry, endpoint));
         let home = if id == NodeId::ZERO { 0 } else { self.bucket_of(&id) };
         let bucket =
@@ -45,7 +52,8 @@ impl Table {
         let Some(bucket) = bucket.filter(|_| !is_known) else { return false };
         let ago = |age: Duration| now.secs().before(age.as_secs().min(OLDEST.into()) as u32);
         let mut entry = Entry::unverified(contact, now.secs());
-        (entry.heard, entry.answered, entry.added) = (ago(silent), ago(silent), ago(known.max(silent)));
+        (entry.heard, entry.answered, entry.added) =
+            (ago(ages.silent), ago(ages.silent), ago(ages.known.max(ages.silent)));
         if let Some(rtt) = rtt {
             entry.rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u16;
         }
@@ -96,7 +104,7 @@ impl Table {
         (self.restored_due != Instant::NEVER).then_some(self.restored_due)
     }
 
-    /// Records that the ping was not sent.
+    /// Records that the ping of a restored node was not sent.
     pub(crate) fn restored_unsent(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint, now: Instant) {
         if let Some((_, index)) = self.find_restored(slots.nodes(), endpoint) {
             slots.entries[index].tried = now.secs().before(MIN_INTERVAL);

@@ -37,6 +37,7 @@ pub fn is_canonical(bytes: &[u8]) -> bool {
 
 /// Number of levels whose keys are compared: level 0 is outside of any dictionary.
 const STRICT: usize = MAX_DEPTH as usize + 1;
+/// Number of levels whose keys are compared: none.
 const LENIENT: usize = 0;
 
 /// One complete value.
@@ -192,11 +193,11 @@ impl<'a> Reader<'a> {
         let strict = LEVELS == STRICT;
         // One bit per open container, the innermost in bit 0.
         let mut is_dictionary = 0_u32;
-        let mut owes_value = 0_u32;
+        let mut awaits_value = 0_u32;
         let mut open = 0_u32;
         let mut last_keys = [None::<&[u8]>; LEVELS];
         loop {
-            let expects_key = is_dictionary & !owes_value & 1 != 0;
+            let expects_key = is_dictionary & !awaits_value & 1 != 0;
             let (&first, tail) = self.rest.split_first().ok_or(Malformed::Syntax)?;
             match first {
                 b'0'..=b'9' => {
@@ -208,19 +209,19 @@ impl<'a> Reader<'a> {
                         }
                         *slot = Some(string);
                     }
-                    // A key makes its dictionary owe a value; any other string pays it.
-                    owes_value = (owes_value & !1) | u32::from(expects_key);
+                    // After a key, its dictionary awaits a value; any other string is that value.
+                    awaits_value = (awaits_value & !1) | u32::from(expects_key);
                 }
-                b'e' if open != 0 && owes_value & 1 == 0 => {
+                b'e' if open != 0 && awaits_value & 1 == 0 => {
                     self.rest = tail;
                     open = open.saturating_sub(1);
                     is_dictionary >>= 1;
-                    owes_value >>= 1;
+                    awaits_value >>= 1;
                 }
                 _ if expects_key => return Err(Malformed::Syntax),
                 b'i' => {
                     self.int(strict)?;
-                    owes_value &= !1;
+                    awaits_value &= !1;
                 }
                 b'd' | b'l' => {
                     self.count()?;
@@ -229,7 +230,7 @@ impl<'a> Reader<'a> {
                     if self.depth.saturating_add(open) > MAX_DEPTH {
                         return Err(Malformed::TooDeep);
                     }
-                    owes_value = (owes_value & !1) << 1;
+                    awaits_value = (awaits_value & !1) << 1;
                     is_dictionary = (is_dictionary << 1) | u32::from(first == b'd');
                     if let Some(slot) = last_keys.get_mut(open as usize) {
                         *slot = None;
@@ -283,6 +284,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Counts a token against the limit.
     #[inline(always)]
     fn count(&mut self) -> Result<(), Malformed> {
         self.tokens_left = self.tokens_left.checked_sub(1).ok_or(Malformed::TooManyTokens)?;
@@ -295,13 +297,14 @@ pub(crate) trait Sink {
     /// Appends raw bytes.
     fn put(&mut self, bytes: &[u8]);
 
+    /// Appends a string with its length.
     #[inline]
     fn string(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
         self.put(bytes);
     }
 
-    /// Appends the length of a string and its colon.
+    /// Appends the length of a string and a colon.
     #[inline]
     fn length(&mut self, length: usize) {
         match length {
@@ -313,6 +316,7 @@ pub(crate) trait Sink {
         }
     }
 
+    /// Appends an integer.
     #[inline]
     fn int(&mut self, value: i64) {
         self.put(if value < 0 { b"i-" } else { b"i" });
@@ -364,6 +368,7 @@ impl Sink for Counter {
 /// Number of digits of the largest `u64`.
 const MAX_DIGITS: usize = 20;
 
+/// Writes the decimal digits of a number to the end of `buf`, and returns them.
 fn digits_of(mut value: u64, buf: &mut [u8; MAX_DIGITS]) -> &[u8] {
     let mut start = MAX_DIGITS;
     for digit in buf.iter_mut().rev() {

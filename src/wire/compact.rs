@@ -377,6 +377,7 @@ fn peer6(bytes: &[u8; PEER6_LEN]) -> SocketAddr {
     SocketAddr::from((ip, u16::from_be_bytes([high, low])))
 }
 
+/// Whether a string is several concatenated IPv4 peers.
 fn is_old_form(bytes: &[u8]) -> bool {
     !matches!(bytes.len(), 0 | PEER4_LEN | PEER6_LEN) && bytes.len().is_multiple_of(PEER4_LEN)
 }

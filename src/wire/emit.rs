@@ -65,6 +65,7 @@ fn message(message: &Message<'_>, out: &mut impl Sink) {
     });
 }
 
+/// Writes `ip`.
 fn requester(message: &Message<'_>, out: &mut impl Sink) {
     if let Some(addr) = message.requester {
         out.put(b"2:ip");
@@ -105,24 +106,16 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
             out.put(if implied_port { b"12:implied_porti1e" } else { b"12:implied_porti0e" });
             out.put(b"9:info_hash20:");
             out.put(infohash.as_bytes());
-            if let Some(name) = name {
-                out.put(b"1:n");
-                out.string(name);
-            }
-            out.put(b"4:port");
-            out.int(i64::from(port));
+            string(b"1:n", name, out);
+            int(b"4:port", Some(i64::from(port)), out);
             if seed {
                 out.put(b"4:seedi1e");
             }
-            out.put(b"5:token");
-            out.string(token);
+            string(b"5:token", Some(token), out);
             b"announce_peer"
         }
         Method::Get { target, seq, want } => {
-            if let Some(seq) = seq {
-                out.put(b"3:seq");
-                out.int(seq);
-            }
+            int(b"3:seq", seq, out);
             target_and_want(Some(target.as_bytes()), want, out);
             b"get"
         }
@@ -151,6 +144,7 @@ fn target_and_want(target: Option<&[u8; 20]>, want: Want, out: &mut impl Sink) {
     families(want, out);
 }
 
+/// Writes `want`.
 fn families(want: Want, out: &mut impl Sink) {
     out.put(match (want.v4, want.v6) {
         (false, false) => b"",
@@ -186,6 +180,7 @@ fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut imp
     out.put(value);
 }
 
+/// Writes `r`.
 #[inline]
 fn returns(response: &Response<'_>, out: &mut impl Sink) {
     out.put(b"1:rd");
@@ -214,6 +209,7 @@ fn returns(response: &Response<'_>, out: &mut impl Sink) {
     out.put(b"e");
 }
 
+/// Writes `values`.
 fn peer_list(values: Values<'_>, out: &mut impl Sink) {
     out.put(b"6:valuesl");
     match values.as_packed() {
@@ -235,6 +231,7 @@ fn peer_list(values: Values<'_>, out: &mut impl Sink) {
     out.put(b"e");
 }
 
+/// Writes `e`.
 fn error_list(error: &ErrorReply<'_>, out: &mut impl Sink) {
     out.put(b"1:el");
     out.int(error.code.0);
@@ -242,6 +239,7 @@ fn error_list(error: &ErrorReply<'_>, out: &mut impl Sink) {
     out.put(b"e");
 }
 
+/// Writes a key and a string, if there is one.
 #[inline]
 fn string(key: &[u8], value: Option<&[u8]>, out: &mut impl Sink) {
     if let Some(value) = value {
@@ -250,6 +248,7 @@ fn string(key: &[u8], value: Option<&[u8]>, out: &mut impl Sink) {
     }
 }
 
+/// Writes a key and an integer, if there is one.
 #[inline]
 fn int(key: &[u8], value: Option<i64>, out: &mut impl Sink) {
     if let Some(value) = value {

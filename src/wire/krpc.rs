@@ -65,7 +65,7 @@ impl<'a> Message<'a> {
         Self::parse_prefix(datagram).map(|(message, _)| message)
     }
 
-    /// Like [`Self::parse`], but also returns the bytes after the message, of which there are normally none.
+    /// Parses the message at the start of a datagram, and returns the bytes after it, normally none.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The error returned when [`Message::parse`](Message::parse) yields no message.
+/// The error returned when [`Message::parse`](Message::parse) fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseError<'a> {

@@ -349,8 +349,8 @@ impl<'a> Arguments<'a> {
 
     /// Validates the arguments of a put in the order of libtorrent: shape, size, salt.
     ///
-    /// So a given put gets the same error code everywhere (B44-23). Token, signature and the rules of the
-    /// store are checked by the node.
+    /// A put with several faults therefore gets the same error code from both (B44-23). Token, signature and the
+    /// rules of the store are checked by the node.
     fn put(&self) -> Result<Method<'a>, Refusal> {
         let target = self.optional(TARGET, self.target, "invalid target")?;
         let target = target.copied().map(NodeId::from_bytes);
@@ -413,6 +413,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Returns a protocol error with this text.
 const fn protocol(reason: &'static str) -> Refusal {
     Refusal { code: ErrorCode::PROTOCOL, reason }
 }

@@ -1,4 +1,4 @@
-//! The command line tool, run as a user runs it.
+//! The commands of the tool, run as programs.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -12,7 +12,7 @@ use crate::common::tool::{HASH, LOCAL, Node, code, command, events, find, heedin
 
 const BASE32: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
 
-/// Where its metrics are, which a node tells after it has told where it listens.
+/// Returns the address of a node's metrics, which it prints after the address at which it listens.
 fn metrics_addr(node: &mut Node) -> String {
     let mut line = String::new();
     node.stdout.read_line(&mut line).unwrap();
@@ -22,7 +22,7 @@ fn metrics_addr(node: &mut Node) -> String {
     url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned()
 }
 
-/// What an HTTP server answers, head and body.
+/// Sends an HTTP request, and returns head and body of the response.
 fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -33,7 +33,7 @@ fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
     Ok((head.to_owned(), body.to_owned()))
 }
 
-/// The value of one line of metrics.
+/// Returns the value in one line of metrics.
 fn value(page: &str, name: &str) -> f64 {
     let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
@@ -92,14 +92,14 @@ fn a_ping_host_that_does_not_resolve_ends_with_2_and_one_line() {
 }
 
 #[test]
-fn a_ping_of_a_private_address_says_what_to_do() {
+fn a_refused_ping_of_a_private_address_names_the_option_that_allows_it() {
     let output = run("ping 127.0.0.1:9");
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--allow-private"));
 }
 
 #[test]
-fn ping_finds_a_node_and_times_out_on_a_hole() {
+fn a_ping_reaches_a_node_and_times_out_where_nothing_answers() {
     let node = Node::start(LOCAL);
     let output = run(&format!("ping {} --json {LOCAL}", node.addr));
     assert_eq!(code(&output), 0, "{output:?}");
@@ -115,7 +115,7 @@ fn ping_finds_a_node_and_times_out_on_a_hole() {
 }
 
 #[test]
-fn metrics_are_served_to_many_and_to_the_slow() {
+fn metrics_are_served_to_many_and_to_slow_clients() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
     let (head, page) = http(&addr, "GET /metrics").unwrap();
@@ -124,7 +124,7 @@ fn metrics_are_served_to_many_and_to_the_slow() {
     assert_eq!(value(&page, "dht_queries_in_total{method=\"ping\"}"), 0.0);
     assert_eq!(value(&page, "dht_bucket_capacity{family=\"ipv4\",bucket=\"0\"}"), 128.0);
 
-    // Clients that ask for nothing take no more than their places.
+    // Clients that send no request occupy only their own connections.
     let idle: Vec<_> = (0..7).map(|_| TcpStream::connect(&addr).unwrap()).collect();
     assert_eq!(code(&run(&format!("ping {} {LOCAL}", node.addr))), 0);
     let start = Instant::now();
@@ -133,7 +133,7 @@ fn metrics_are_served_to_many_and_to_the_slow() {
         if value(&page, "dht_queries_in_total{method=\"ping\"}") > 0.0 {
             break page;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "a page is made anew");
+        assert!(start.elapsed() < Duration::from_secs(20), "a page is generated again");
     };
     assert_eq!(value(&page, "dht_responses_out_total{method=\"ping\"}"), 1.0);
     assert!(value(&page, "dht_bytes_out_total") > 50.0);
@@ -143,16 +143,16 @@ fn metrics_are_served_to_many_and_to_the_slow() {
     assert!(http(&addr, "GET /").unwrap().0.starts_with("HTTP/1.1 404"));
     assert!(http(&addr, "POST /metrics").unwrap().0.starts_with("HTTP/1.1 405"));
     let long = format!("GET /metrics?{}", "x".repeat(20_000));
-    // It is cut off, perhaps before the answer comes.
+    // The connection is closed, perhaps before the response arrives.
     assert!(!http(&addr, &long).is_ok_and(|(head, _)| head.starts_with("HTTP/1.1 200")));
 }
 
 #[test]
-fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
+fn silent_clients_do_not_block_scrapes_of_metrics_and_are_disconnected() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
     let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&addr).unwrap()).collect();
-    // Some have begun to ask.
+    // Some have begun to send a request.
     idle.iter_mut()
         .step_by(2)
         .for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap());
@@ -169,7 +169,7 @@ fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
 }
 
 #[test]
-fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is_left() {
+fn refused_bootstrap_hosts_are_reported_and_end_a_command_if_none_remains() {
     let words = |hosts: &[&str]| {
         let hosts: String = hosts.iter().map(|host| format!(" --bootstrap {host}")).collect();
         format!("get-peers {HASH} --no-default-bootstrap --bind 127.0.0.1:0 --timeout 60{hosts}")
@@ -187,11 +187,11 @@ fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is
     assert_eq!(code(&output), 2, "{output:?}");
     assert_eq!(stderr(&output).lines().count(), 3, "{output:?}");
     assert!(
-        stderr(&output).ends_with("no bootstrap host is left; name another with --bootstrap HOST:PORT\n"),
+        stderr(&output).ends_with("no bootstrap host can be used; name another with --bootstrap HOST:PORT\n"),
         "{output:?}"
     );
 
-    // One that does not answer is left.
+    // One host that does not answer remains.
     let output = run(&words(&["10.0.0.1:1", "45.66.77.88:1"]).replace("--timeout 60", "--timeout 0.5"));
     let told = stderr(&output);
     assert!(told.contains("10.0.0.1:1 is not a public address") && !told.contains("is left"), "{told}");
@@ -209,7 +209,7 @@ fn a_metrics_address_in_use_ends_with_2_and_one_line() {
 }
 
 #[test]
-fn thrice_verbose_tells_of_every_lookup_and_datagram() {
+fn three_times_verbose_traces_every_lookup_and_datagram() {
     let node = Node::start(LOCAL);
     let output = run(&format!("find-node {HASH} -vvv {LOCAL} --bootstrap {}", node.addr));
     assert_eq!(code(&output), 0, "{output:?}");
@@ -219,21 +219,21 @@ fn thrice_verbose_tells_of_every_lookup_and_datagram() {
     }
     let to = format!("sent to={}", node.addr);
     assert!(stderr.contains(&to) && stderr.contains(&format!("received from={}", node.addr)), "{stderr}");
-    // The core's own lines come by the `log` crate.
+    // The core logs through the `log` crate.
     assert!(stderr.contains("DEBUG") && stderr.contains("dht_proto::node::core: NodeAdded"), "{stderr}");
 }
 
 #[test]
-fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
+fn saving_the_state_is_traced_within_the_span_of_the_node() {
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-span-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("dht.state");
     std::fs::write(&file, "d9:dht-protod").unwrap();
     let first = Node::start(LOCAL);
-    // Those to start from are not saved.
+    // Bootstrap hosts are not saved.
     let _other = Node::start(&format!("{LOCAL} --bootstrap {}", first.addr));
     let start = format!("-vvv {LOCAL} --bootstrap {} --state {}", first.addr, file.display());
-    // The first run sets the file aside and leaves another, which the second begins with.
+    // The first run moves the file aside and saves another, which the second one reads.
     for told in ["state refused", "restored"] {
         let output = run(&format!("find-node {HASH} {start}"));
         assert_eq!(code(&output), 0, "{output:?}");
@@ -245,7 +245,7 @@ fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
 }
 
 #[test]
-fn what_is_announced_is_found_by_hash_base32_and_magnet() {
+fn an_announced_torrent_is_found_by_hash_base32_and_magnet() {
     let nodes: Vec<_> = {
         let first = Node::start(LOCAL);
         let words = format!("{LOCAL} --bootstrap {}", first.addr);
@@ -285,7 +285,7 @@ fn what_is_announced_is_found_by_hash_base32_and_magnet() {
 }
 
 #[test]
-fn peers_past_the_limit_are_told_of() {
+fn a_lookup_that_found_more_peers_than_its_limit_says_so() {
     let node = Node::start(LOCAL);
     let start = format!("{LOCAL} --read-only --bootstrap {} --timeout 30", node.addr);
     for port in 4321..4324 {
@@ -303,7 +303,7 @@ fn peers_past_the_limit_are_told_of() {
 }
 
 #[test]
-fn nothing_found_ends_with_1() {
+fn a_lookup_without_results_ends_with_1() {
     let node = Node::start(LOCAL);
     let output = run(&format!("get-peers {HASH} --json {LOCAL} --bootstrap {} --timeout 20", node.addr));
     assert_eq!(code(&output), 1, "{output:?}");
@@ -325,7 +325,7 @@ fn names_that_do_not_resolve_are_reported_and_tried_again() {
 }
 
 #[test]
-fn the_id_is_the_one_asked_for() {
+fn the_id_option_sets_the_id() {
     let node = Node::start(&format!("{LOCAL} --id {HASH}"));
     assert_eq!(node.id, HASH);
 }
@@ -345,7 +345,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     assert_eq!(code(&output), 0, "{output:?}");
     let id = find(&events(&output), "listening")[0]["id"].clone();
     assert!(file.exists());
-    // From here on without a bootstrap host.
+    // From now on without a bootstrap host.
     let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(
@@ -399,7 +399,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
 
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
-    // A node to start from is not saved, another one is.
+    // A bootstrap host is not saved, another node is.
     let other = Node::start(&start);
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-signals-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -412,7 +412,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     let end = Instant::now() + Duration::from_secs(30);
     let status = loop {
-        // Two that come at once may count as one.
+        // Two signals that arrive together may count as one.
         signal(&child, "-TERM");
         std::thread::sleep(Duration::from_millis(100));
         if let Some(status) = child.try_wait().unwrap() {
@@ -430,7 +430,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
 
 #[cfg(unix)]
 #[test]
-fn c_11_a_kept_announce_stays_until_a_signal() {
+fn c_11_an_announcement_is_republished_until_a_signal() {
     let node = Node::start(LOCAL);
     let words = format!("announce {HASH} --implied-port --keep --json {LOCAL} --bootstrap {}", node.addr);
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -444,10 +444,10 @@ fn c_11_a_kept_announce_stays_until_a_signal() {
 }
 
 #[test]
-fn a_kept_announce_is_saved_at_the_end_of_its_time() {
+fn an_announcement_is_saved_when_its_time_limit_is_over() {
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
-    // A state is saved only with a node in it, and of the host to start from none is made.
+    // A state is saved only if it contains a node, and a bootstrap host does not count as one.
     let _second = Node::start(&start);
     let state = std::env::temp_dir().join(format!("dht-tool-kept-{}.state", std::process::id()));
     run(&format!("announce {HASH} --implied-port --keep --timeout 5 --state {} {start}", state.display()));
@@ -457,7 +457,7 @@ fn a_kept_announce_is_saved_at_the_end_of_its_time() {
 }
 
 #[test]
-fn a_closed_stdout_ends_it_cleanly() {
+fn a_closed_stdout_ends_a_command_cleanly() {
     let node = Node::start(LOCAL);
     let mut child =
         command(&format!("find-node {HASH} --json {LOCAL} --bootstrap {} --settle 0.5", node.addr))
@@ -465,7 +465,7 @@ fn a_closed_stdout_ends_it_cleanly() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-    // The line about listening comes first; nobody reads what follows.
+    // The line about listening comes first; what follows is not read.
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);

@@ -1,4 +1,4 @@
-//! How the commands of the tool end: in time, with the right code, and with the reason.
+//! The ends of the tool's commands: in time, with the right exit code, and with the reason.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -7,17 +7,17 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::common::tool::{
-    HASH, LOCAL, Node, code, command, complaints, events, find, heeding, run, signal, stderr,
+    HASH, LOCAL, Node, code, command, events, find, heeding, run, signal, stderr, stderr_lines, testnet,
 };
 
-/// A socket that nothing comes from.
+/// A socket that sends nothing.
 fn hole() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     (socket, addr)
 }
 
-/// A folder that goes when dropped.
+/// A folder that is removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -40,8 +40,8 @@ impl Drop for Folder {
     }
 }
 
-/// A node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given nodes,
-/// and answers the rest. It serves until the test ends.
+/// Starts a node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given
+/// nodes, and answers all other queries. It runs until the test ends.
 fn refuser(socket: UdpSocket, id: u8, nodes: Vec<u8>, error: &'static str) {
     thread::spawn(move || {
         let mut buffer = [0; 2048];
@@ -64,7 +64,7 @@ fn refuser(socket: UdpSocket, id: u8, nodes: Vec<u8>, error: &'static str) {
     });
 }
 
-/// Eight such nodes that know one another; where one of them is.
+/// Starts eight such nodes that know one another, and returns the address of one.
 fn refusers(error: &'static str) -> SocketAddr {
     let sockets: Vec<_> = (1..=8).map(|id| (id, hole())).collect();
     let nodes: Vec<u8> = sockets.iter().flat_map(|(id, (_, addr))| compact(*id, *addr)).collect();
@@ -78,7 +78,7 @@ fn compact(id: u8, addr: SocketAddr) -> Vec<u8> {
 }
 
 #[test]
-fn what_cannot_join_ends_with_2_and_the_reason() {
+fn a_command_that_cannot_join_ends_with_2_and_the_reason() {
     let (_hole, addr) = hole();
     let folder = Folder::new("join");
     let file = folder.file("file", "content");
@@ -108,7 +108,7 @@ fn what_cannot_join_ends_with_2_and_the_reason() {
 }
 
 #[test]
-fn nobody_to_start_from_ends_at_once_with_2_and_one_line() {
+fn without_a_node_to_join_through_a_command_ends_at_once_with_2_and_one_line() {
     for words in [format!("get-peers {HASH}"), format!("announce {HASH} --port 1"), "crawl".to_owned()] {
         let output = run(&format!("{words} {LOCAL}"));
         assert_eq!(code(&output), 2, "{words}: {output:?}");
@@ -121,11 +121,11 @@ fn nobody_to_start_from_ends_at_once_with_2_and_one_line() {
 }
 
 #[test]
-fn a_lookup_waits_for_the_network_and_goes_on_when_it_comes() {
+fn a_lookup_waits_for_the_network_and_continues_when_it_is_up() {
     let (hole, addr) = hole();
     let words = format!("find-node {HASH} {LOCAL} --json --bootstrap {addr} --timeout 120 --settle 0");
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let waits = complaints(&mut child).find(|line| line.contains("waiting for the network"));
+    let waits = stderr_lines(&mut child).find(|line| line.contains("waiting for the network"));
     assert!(waits.is_some());
     drop(hole);
     let node = Node::start(&format!("--no-default-bootstrap --allow-private --bind {addr}"));
@@ -135,7 +135,7 @@ fn a_lookup_waits_for_the_network_and_goes_on_when_it_comes() {
 }
 
 #[test]
-fn commands_that_do_not_stay_are_read_only_unless_told_to_serve() {
+fn commands_that_do_not_stay_are_read_only_without_the_serve_option() {
     let folder = Folder::new("role");
     let file = folder.file("file", "content");
     for (words, is_read_only) in [
@@ -163,7 +163,7 @@ fn commands_that_do_not_stay_are_read_only_unless_told_to_serve() {
 }
 
 #[test]
-fn a_put_that_all_refuse_names_their_code() {
+fn a_put_that_all_nodes_refuse_reports_their_code() {
     let folder = Folder::new("refused");
     let file = folder.file("file", "content");
     let addr = refusers("i205e7:too big");
@@ -183,13 +183,13 @@ fn a_put_that_all_refuse_names_their_code() {
 
 #[cfg(unix)]
 #[test]
-fn a_search_that_is_cut_short_says_so() {
+fn a_lookup_that_is_cut_short_says_so() {
     let (silent, silent_addr) = hole();
     let (socket, addr) = hole();
     refuser(socket, 1, compact(2, silent_addr), "i201e1:x");
     let words = format!("get-peers {HASH} --json {LOCAL} --bootstrap {addr} --settle 0");
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // The node may ask on its own account before.
+    // Maintenance of the node may send a query before.
     let mut asked = [0; 2048];
     while !asked.windows(9).any(|bytes| bytes == b"get_peers") {
         silent.recv_from(&mut asked).unwrap();
@@ -204,7 +204,7 @@ fn a_search_that_is_cut_short_says_so() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_that_nobody_writes_to_is_left_at_the_deadline() {
+fn reading_a_pipe_without_a_writer_ends_at_the_deadline() {
     let folder = Folder::new("pipe");
     let (pipe, file) = (folder.0.join("pipe"), folder.file("file", "content"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -228,7 +228,7 @@ fn a_closed_terminal_ends_a_node_whose_state_is_saved() {
     let state = folder.0.join("dht.state");
     let words = format!("node -vv {start} --state {}", state.display());
     let mut child = heeding(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = complaints(&mut child);
+    let mut lines = stderr_lines(&mut child);
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     signal(&child, "-HUP");
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -237,7 +237,7 @@ fn a_closed_terminal_ends_a_node_whose_state_is_saved() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_that_was_ignored_at_the_start_stays_so() {
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     for (name, ignored) in [("-HUP", "HUP"), ("-INT", "INT")] {
         let mut shell = Command::new("sh");
         let script = format!("trap '' {ignored}; exec \"$0\" node --json {LOCAL}");
@@ -253,7 +253,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused_with_one_line_and_its_reason() {
+fn invalid_values_are_refused_with_one_line_and_the_reason() {
     for (words, reason) in [
         (&["get-peers", "12\n34\n"][..], "expected 40 or 64 hexadecimal digits"),
         (&["node", "--bind", "224.0.0.1"], "not the address of a single host"),
@@ -269,13 +269,13 @@ fn values_that_mean_nothing_are_refused_with_one_line_and_its_reason() {
 }
 
 #[test]
-fn an_ipv4_address_in_the_form_of_an_ipv6_one_is_bound_as_what_it_is() {
+fn an_ipv4_mapped_ipv6_address_is_bound_as_an_ipv4_address() {
     let node = Node::start("--no-default-bootstrap --bind [::ffff:127.0.0.1]:0");
     assert!(node.addr.starts_with("127.0.0.1:"), "{}", node.addr);
 }
 
 #[test]
-fn an_announce_tells_programs_whom_it_meets() {
+fn an_announce_with_json_prints_the_other_peers_it_finds() {
     let node = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", node.addr);
     assert_eq!(code(&run(&format!("announce {HASH} --port 4321 {start}"))), 0);
@@ -289,7 +289,7 @@ fn an_announce_tells_programs_whom_it_meets() {
 }
 
 #[test]
-fn w_08_both_swarms_of_a_hybrid_torrent_are_served() {
+fn both_infohashes_of_a_hybrid_torrent_are_announced_and_looked_up() {
     let node = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", node.addr);
     let second = "ab".repeat(32);
@@ -310,7 +310,7 @@ fn w_08_both_swarms_of_a_hybrid_torrent_are_served() {
 }
 
 #[test]
-fn shells_and_man_get_their_files() {
+fn completions_and_manual_pages_are_written() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&format!("completions {shell}"));
         assert_eq!(code(&output), 0, "{output:?}");
@@ -330,10 +330,8 @@ fn shells_and_man_get_their_files() {
 }
 
 #[test]
-fn a_crawl_keeps_its_pace() {
-    let first = Node::start(LOCAL);
-    let start = format!("{LOCAL} --bootstrap {}", first.addr);
-    let _others: Vec<_> = (0..3).map(|_| Node::start(&start)).collect();
+fn a_crawl_keeps_to_its_spacing() {
+    let (_testnet, start) = testnet(4);
     let output = run(&format!("crawl --for 4 --every 1.5 --json {start}"));
     let done = events(&output).last().unwrap().clone();
     let (asked, elapsed) = (done["queried"].as_u64().unwrap(), done["elapsed_ms"].as_u64().unwrap());

@@ -1,31 +1,29 @@
-//! The commands of the tool about items, and about which torrents there are, run as a user runs them.
+//! The commands of the tool about items, and those that survey torrents, run as programs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use dht_proto::Family;
+use dht_proto::net::Testnet;
 use serde_json::Value;
 
-use crate::common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
+use crate::common::tool::{HASH, LOCAL, code, command, events, find, run, signal, stderr, testnet};
 
-/// Nodes to store things at, a folder for files, and the words that lead to both.
+/// Nodes that store items, a folder for files, and the options that name both.
 struct Stage {
-    nodes: Vec<Node>,
+    testnet: Testnet,
     folder: PathBuf,
     start: String,
 }
 
 impl Stage {
     fn new(name: &str) -> Self {
-        let first = Node::start(LOCAL);
-        let words = format!("{LOCAL} --bootstrap {}", first.addr);
-        let start = format!("{words} --timeout 30");
-        let mut nodes = vec![first];
-        nodes.extend((0..3).map(|_| Node::start(&words)));
+        let (testnet, start) = testnet(4);
         let folder = std::env::temp_dir().join(format!("dht-proto-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        Self { nodes, folder, start }
+        Self { testnet, folder, start: format!("{start} --timeout 30") }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> String {
@@ -48,7 +46,7 @@ impl Stage {
         output
     }
 
-    /// The one event of this kind.
+    /// Returns the only event of this kind.
     fn event(&self, words: &str, event: &str) -> Value {
         find(&events(&self.found(&format!("{words} --json"))), event)[0].clone()
     }
@@ -68,14 +66,14 @@ impl Drop for Stage {
     }
 }
 
-/// The one line of stdout.
+/// Returns the only line of stdout.
 fn line(output: &Output) -> String {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.strip_suffix('\n').filter(|line| !line.contains('\n')).unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
 #[test]
-fn a_file_that_is_put_comes_back_the_same() {
+fn a_file_that_is_put_is_returned_unchanged() {
     let stage = Stage::new("put");
     let content = b"any\0bytes\xff\n";
     let file = stage.file("file", content);
@@ -96,7 +94,7 @@ fn a_file_that_is_put_comes_back_the_same() {
 }
 
 #[test]
-fn bencode_is_put_as_it_is_also_from_stdin() {
+fn a_bencoded_value_is_put_unchanged_from_a_file_or_stdin() {
     let stage = Stage::new("bencoded");
     let put = |content: &[u8]| {
         let mut child = command(&format!("put - --bencoded --json {}", stage.start))
@@ -122,7 +120,7 @@ fn bencode_is_put_as_it_is_also_from_stdin() {
 }
 
 #[test]
-fn what_cannot_be_put_ends_with_2_and_one_line() {
+fn an_invalid_put_ends_with_2_and_one_line() {
     let stage = Stage::new("refused");
     let long = stage.file("long", &[b'x'; 997]);
     let key = stage.file("no-key", b"00");
@@ -187,7 +185,7 @@ fn each_version_that_is_put_follows_the_one_before() {
 }
 
 #[test]
-fn b46_a_link_with_a_key_leads_to_the_peers_of_the_torrent_of_the_day() {
+fn b46_a_link_with_a_key_resolves_to_the_peers_of_the_current_torrent() {
     let stage = Stage::new("link");
     let (key, public) = stage.key();
     let mut pointer = b"d2:ih20:".to_vec();
@@ -205,7 +203,7 @@ fn b46_a_link_with_a_key_leads_to_the_peers_of_the_torrent_of_the_day() {
 
 #[cfg(unix)]
 #[test]
-fn a_secret_key_is_for_its_owner_and_never_told() {
+fn a_secret_key_is_readable_by_its_owner_only_and_never_printed() {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -234,7 +232,7 @@ fn a_secret_key_is_for_its_owner_and_never_told() {
 
 #[cfg(unix)]
 #[test]
-fn a_kept_item_stays_until_a_signal() {
+fn an_item_is_republished_until_a_signal() {
     let stage = Stage::new("keep");
     let (key, file) = (stage.key().0, stage.file("file", b"kept"));
     for words in [format!("put {file} --keep"), format!("put-mutable {file} --key {key} --keep")] {
@@ -251,7 +249,7 @@ fn a_kept_item_stays_until_a_signal() {
 }
 
 #[test]
-fn announced_torrents_are_counted_sampled_and_crawled() {
+fn announced_torrents_are_scraped_sampled_and_crawled() {
     let stage = Stage::new("torrents");
     stage.found(&format!("announce {HASH} --port 4321"));
     let estimate = stage.event(&format!("scrape {HASH}"), "estimate");
@@ -260,11 +258,12 @@ fn announced_torrents_are_counted_sampled_and_crawled() {
     let nobody = stage.run(&format!("scrape {}", "00".repeat(20)));
     assert_eq!(code(&nobody), 1, "{nobody:?}");
 
-    let holder = stage.nodes.iter().find_map(|node| {
-        let output = run(&format!("sample {} --json {LOCAL}", node.addr));
+    let holder = stage.testnet.nodes.iter().find_map(|node| {
+        let (addr, id) = (node.local_addr(Family::V4).unwrap(), node.id(Family::V4).wait().unwrap());
+        let output = run(&format!("sample {addr} --json {LOCAL}"));
         let events = events(&output);
         let sample = find(&events, "sample")[0].clone();
-        assert_eq!((&sample["id"], &sample["supported"]), (&node.id.as_str().into(), &true.into()));
+        assert_eq!((&sample["id"], &sample["supported"]), (&id.to_string().into(), &true.into()));
         let told = find(&events, "infohash").first().map(|event| (*event).clone());
         assert_eq!(code(&output), i32::from(told.is_none()));
         told

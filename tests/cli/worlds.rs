@@ -1,4 +1,4 @@
-//! `dht sim`, run as a user runs it, on worlds that are small enough for a debug build.
+//! `dht sim`, run as a program, with networks that are small enough for a debug build.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -24,7 +24,7 @@ fn json(words: &str) -> Value {
 }
 
 #[test]
-fn a_seed_decides_all_figures() {
+fn the_same_seed_gives_the_same_figures() {
     let words = format!("{SMALL} --json --compare --dead 20% --nat 0.3 --churn 30m --loss 5%");
     let [one, two] = [(); 2].map(|()| stdout(&run(&words)));
     assert_eq!(one, two);
@@ -32,7 +32,7 @@ fn a_seed_decides_all_figures() {
 }
 
 #[test]
-fn the_figures_are_those_of_the_world_that_was_asked_for() {
+fn the_figures_are_of_the_network_that_the_options_describe() {
     let quiet = json(&format!("{SMALL} --json --loss 0"));
     assert_eq!((quiet["event"].as_str(), quiet["dead"].as_u64()), (Some("sim"), Some(0)));
     let ours = &quiet["algorithms"][0];
@@ -86,7 +86,7 @@ fn the_table_has_a_row_for_each_figure_and_algorithm() {
 }
 
 #[test]
-fn the_picture_names_its_axes_and_has_a_line_for_each_algorithm() {
+fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
     let picture = Picture::new("axes");
     let output = run(&format!("{SMALL} --compare --plot {}", picture.0.display()));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -98,7 +98,7 @@ fn the_picture_names_its_axes_and_has_a_line_for_each_algorithm() {
     for name in ALGORITHMS {
         assert_eq!(count(name), 1, "{name}: {texts:?}");
     }
-    // One in the legend, and one in each of three panels.
+    // One line in the legend, and one in each of three panels.
     let widths = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"].map(|colour| {
         let lines: Vec<_> =
             svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour)).collect();
@@ -106,8 +106,11 @@ fn the_picture_names_its_axes_and_has_a_line_for_each_algorithm() {
         let width = |line: &str| line.split("stroke-width=\"").nth(1)?.split('"').next()?.parse::<u32>().ok();
         lines.iter().map(|line| width(line).unwrap()).collect::<Vec<_>>()
     });
-    assert!(widths[1..].iter().flatten().all(|width| *width < widths[0][0]), "ours is seen: {widths:?}");
-    // What it is that was measured, and who the others are.
+    assert!(
+        widths[1..].iter().flatten().all(|width| *width < widths[0][0]),
+        "the line of this crate is visible: {widths:?}"
+    );
+    // The caption describes what was measured, and the other algorithms.
     let caption = texts.join(" ");
     for part in ["100 nodes, 0 dead", "seed 1", "lookups: 6", "lock-step: ", "libtorrent: ", "jech: "] {
         assert!(caption.contains(part), "{part}: {texts:?}");
@@ -138,12 +141,12 @@ fn bad_arguments_end_with_2_and_one_line() {
 }
 
 #[test]
-fn nothing_found_ends_with_1() {
+fn a_lookup_without_results_ends_with_1() {
     let output = run("sim --nodes 16 --lookups 1 --loss 100%");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// A file that goes when dropped.
+/// A file that is removed when dropped.
 struct Picture(PathBuf);
 
 impl Picture {

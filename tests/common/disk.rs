@@ -1,9 +1,11 @@
-//! A disk that does not answer, for the programs that are started with it.
+//! A disk that does not respond, for the programs that are started with it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Takes the place of the system's call that waits for the disk.
+use super::net::start;
+
+/// Replaces the system call that waits for the disk.
 const SOURCE: &str = r#"
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,12 +19,12 @@ int fsync(int fd) {
 }
 "#;
 
-/// Has a program wait for its disk for as long as the file `stuck` is in `folder`, and returns that.
+/// Makes a program wait for its disk as long as the file `stuck` exists in `folder`, and returns that file.
 pub fn stick(program: &mut Command, folder: &Path) -> PathBuf {
     let [source, library, stuck] = ["fsync.c", "fsync.so", "stuck"].map(|name| folder.join(name));
     std::fs::write(&source, SOURCE).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
-    assert!(built.unwrap().success());
+    let built = start(Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]));
+    assert!(built.unwrap().wait().unwrap().success());
     program.env("LD_PRELOAD", library).env("DHT_PROTO_STUCK", &stuck);
     stuck
 }

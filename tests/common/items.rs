@@ -1,4 +1,4 @@
-//! Items to put and to look for (BEP 44).
+//! Items for puts and lookups (BEP 44).
 #![allow(unreachable_pub, reason = "every user takes a part of it")]
 
 use dht_proto::{Item, SecretKey};
@@ -9,7 +9,7 @@ pub fn secret() -> SecretKey {
     SecretKey::from_bytes(&[7; 32])
 }
 
-/// A version under [`secret`] and the salt "salt".
+/// Signs a version with [`secret`] and the salt "salt".
 pub fn signed(seq: i64, value: &[u8]) -> Item {
     Item::sign(&secret(), b"salt", seq, value).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Worlds of the laboratory, for the tests that live in them.
+//! Simulated worlds for tests.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub fn infohash(byte: u8) -> InfoHash {
     InfoHash::from_bytes([byte; 20])
 }
 
-/// A world of so many nodes that have all joined.
+/// Creates a world of `count` nodes that have all joined.
 pub fn world(seed: u64, network: Network, nodes: usize) -> (World, Vec<HostId>) {
     let mut world = World::new(seed, network);
     let profile = Arc::new(Profile::default());
@@ -31,7 +31,7 @@ pub fn world(seed: u64, network: Network, nodes: usize) -> (World, Vec<HostId>) 
     (world, hosts)
 }
 
-/// Announces at one node and looks at another: whether the peer was found.
+/// Announces at one node and looks up at another; returns whether the peer was found.
 pub fn meet(world: &mut World, announcer: HostId, seeker: HostId, byte: u8) -> bool {
     let announce = Lookup::Announce(infohash(byte), Announce::port(1000 + u16::from(byte)));
     world.lookup(announcer, announce);
@@ -40,7 +40,7 @@ pub fn meet(world: &mut World, announcer: HostId, seeker: HostId, byte: u8) -> b
     search.peers.iter().any(|(_, found)| *found == peer)
 }
 
-/// A village of `count` hosts that all know the first one as their bootstrap host, and a perfect network.
+/// Creates a perfect network of `count` hosts that all bootstrap from the first.
 pub fn village(seed: u64, count: usize) -> (World, Vec<HostId>) {
     let mut world = World::new(seed, Network::perfect());
     let hosts: Vec<HostId> =
@@ -51,20 +51,20 @@ pub fn village(seed: u64, count: usize) -> (World, Vec<HostId>) {
     (world, hosts)
 }
 
-/// A host at this address whose node knows nobody, nor the address.
+/// Adds a host at this address whose node has no contacts and does not know its address.
 pub fn newcomer(world: &mut World, at: SocketAddr, config: Config) -> HostId {
     let mut profile = Profile::default();
     (profile.config, profile.limits, profile.is_new) = (config, common::limits(), true);
     world.add_at(at, profile)
 }
 
-/// Tells a host of another.
+/// Adds a host to the contacts of another.
 pub fn introduce(world: &mut World, host: HostId, other: HostId, kind: BootstrapKind) {
     let addr = world.addr(other);
     world.with_node(host, |node, now| node.add_bootstrap(now, addr, kind).unwrap());
 }
 
-/// Looks something up, asking only one host if one is given: what was reported, and the peers found.
+/// Runs a lookup, at only one host if one is given, and returns its report and the peers it found.
 pub fn find(
     world: &mut World,
     at: HostId,

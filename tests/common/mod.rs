@@ -1,4 +1,4 @@
-//! Nodes, hosts and adapters as the tests use them.
+//! Helpers of the tests: nodes, hosts and adapters.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
 pub mod disk;
@@ -11,14 +11,14 @@ pub mod tool;
 
 use std::net::SocketAddr;
 
-use dht_proto::{AddressPolicy, Config, Limits};
+use dht_proto::{Config, Limits};
 
-/// The address of the `index`-th host: each in a network of its own.
+/// Returns the address of the `index`-th host, each in a subnet of its own.
 pub fn addr(index: usize) -> SocketAddr {
     SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
 }
 
-/// `index`-th of the hosts that are no nodes of ours.
+/// Returns the address of the `index`-th host that is not a node of the test.
 pub fn stranger(index: usize) -> SocketAddr {
     addr(10_000 + index)
 }
@@ -26,14 +26,6 @@ pub fn stranger(index: usize) -> SocketAddr {
 pub fn config() -> Config {
     let mut config = Config::default();
     config.ipv6 = false;
-    config
-}
-
-/// For hosts whose addresses are private or shared.
-pub fn local_config() -> Config {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
     config
 }
 

@@ -1,4 +1,4 @@
-//! A single node among hand-written datagrams, and an independent reading of what it sends.
+//! A single node driven by hand-written datagrams, and an independent decoder of what it sends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use dht_proto::{
 /// The ids of the node under test.
 pub const OWN: [u8; 20] = [0xaa; 20];
 pub const OWN_V6: [u8; 20] = [0xa6; 20];
-/// The id of a stranger, from BEP 5, and something to look for.
+/// The id of another node, from BEP 5, and a target.
 pub const ID: [u8; 20] = *b"abcdefghij0123456789";
 pub const TARGET: [u8; 20] = *b"mnopqrstuvwxyz123456";
 
-/// BEP 32's bound of a datagram; one with a stored value may be as long as Ethernet takes.
+/// The bound of a datagram in BEP 32; one with a stored value may be as long as an Ethernet frame allows.
 pub const MAX_SIZE: usize = 1024;
 
-/// A node whose every datagram is decoded and checked before a test sees it.
+/// A node whose datagrams are all decoded and checked before a test sees them.
 pub struct Lone {
     pub node: Node,
     pub now: Instant,
-    /// The queries it sent, oldest first, until a test takes them.
+    /// The queries that the node sent, oldest first, until a test takes them.
     pub queries: Vec<Packet>,
-    /// Its events, likewise.
+    /// The events of the node, likewise.
     pub events: Vec<Event>,
 }
 
@@ -37,14 +37,14 @@ pub struct Packet {
     root: Value,
 }
 
-/// In both families, with ids that are known.
+/// A configuration for both families, with fixed ids.
 pub fn config() -> Config {
     let mut config = Config::default();
     (config.id, config.id_v6) = (Some(NodeId::from_bytes(OWN)), Some(NodeId::from_bytes(OWN_V6)));
     config
 }
 
-/// As many queries from one host, and answers to it, as a test likes.
+/// A configuration without limits on the queries of one host and the answers to it.
 pub fn unhurried() -> Config {
     let mut config = config();
     (config.queries_per_source, config.source_burst) = (1_000_000, 1_000_000);
@@ -52,7 +52,7 @@ pub fn unhurried() -> Config {
     config
 }
 
-/// No answer to a stranger is longer than three times its query.
+/// A configuration in which no answer to an unverified host is longer than three times its query.
 pub fn stingy() -> Config {
     let mut config = unhurried();
     config.unverified_bytes = 0;
@@ -76,13 +76,13 @@ impl Lone {
         Self { node, now, queries: Vec::new(), events: Vec::new() }
     }
 
-    /// Hands in a datagram and returns what the node answers; its own queries go to the log.
+    /// Passes in a datagram and returns the answers of the node; its own queries go to the log.
     pub fn receive(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Packet> {
         self.node.handle_datagram(self.now, from, datagram);
         self.drain()
     }
 
-    /// The one answer to a query, whatever its kind.
+    /// Returns the only answer to a query, of any kind.
     #[track_caller]
     pub fn ask(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
         let mut replies = self.receive(from, query);
@@ -92,7 +92,7 @@ impl Lone {
         reply
     }
 
-    /// The one answer to a query, which must be no error.
+    /// Returns the only answer to a query, which must not be an error.
     #[track_caller]
     pub fn accepted(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
         let reply = self.ask(from, query);
@@ -100,7 +100,7 @@ impl Lone {
         reply
     }
 
-    /// The code of the error that answers a query.
+    /// Returns the code of the error that answers a query.
     #[track_caller]
     pub fn refused(&mut self, from: SocketAddr, query: &[u8]) -> i64 {
         let reply = self.ask(from, query);
@@ -108,27 +108,27 @@ impl Lone {
         reply.int("e.0").expect("a code")
     }
 
-    /// A datagram that nobody answers.
+    /// Passes in a datagram that must not be answered.
     #[track_caller]
     pub fn ignored(&mut self, from: SocketAddr, datagram: &[u8]) {
         let replies = self.receive(from, datagram);
         assert!(replies.is_empty(), "{} to {}", replies[0].bytes.escape_ascii(), datagram.escape_ascii());
     }
 
-    /// Lets time pass, and every timer run.
+    /// Lets time pass, with all timers.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.node.poll_timeout().filter(|&due| due <= end) {
             self.now = self.now.max(due);
             self.node.handle_timeout(self.now);
-            assert!(self.drain().is_empty(), "time alone makes no answer");
+            assert!(self.drain().is_empty(), "there is no answer without a query");
             let next = self.node.poll_timeout();
-            assert!(next.is_none_or(|next| next > self.now), "a drained node asks for the past");
+            assert!(next.is_none_or(|next| next > self.now), "a drained node has a deadline in the past");
         }
         self.now = end;
     }
 
-    /// Lets the node send what it wants to; queries go to the log.
+    /// Polls everything that the node sends; queries go to the log.
     pub fn drain(&mut self) -> Vec<Packet> {
         let mut buf = [0; MAX_DATAGRAM];
         let mut replies = Vec::new();
@@ -140,7 +140,7 @@ impl Lone {
         replies
     }
 
-    /// The one query that was sent since the log was last taken.
+    /// Returns the only query that was sent since the log was last taken.
     #[track_caller]
     pub fn query(&mut self) -> Packet {
         assert!(self.drain().is_empty());
@@ -148,7 +148,7 @@ impl Lone {
         self.queries.remove(0)
     }
 
-    /// Makes nodes known: each is pinged and answers.
+    /// Adds nodes to the table: each is pinged and answers.
     pub fn meet(&mut self, nodes: impl IntoIterator<Item = ([u8; 20], SocketAddr)>) {
         for (id, addr) in nodes {
             self.node.add_node(self.now, addr).expect("room for a ping");
@@ -161,14 +161,14 @@ impl Lone {
         self.events.clear();
     }
 
-    /// The token for a host and a torrent.
+    /// Returns the token for a host and a torrent.
     #[track_caller]
     pub fn token(&mut self, from: SocketAddr, infohash: &[u8; 20]) -> Vec<u8> {
         let reply = self.accepted(from, &get_peers(infohash, b""));
         reply.string("r.token").expect("a token").to_vec()
     }
 
-    /// Announces a peer at its own port, by the book.
+    /// Announces a peer at its own port, with a valid token.
     #[track_caller]
     pub fn store(&mut self, peer: SocketAddr, infohash: &[u8; 20]) {
         let token = self.token(peer, infohash);
@@ -179,7 +179,7 @@ impl Lone {
         self.node.peers(InfoHash::from_bytes(*infohash)).collect()
     }
 
-    /// Starts a lookup that asks one node only, and returns it with its query.
+    /// Starts a lookup that queries one node only, and returns it with its query.
     #[track_caller]
     pub fn ask_only(&mut self, lookup: Lookup, to: SocketAddr) -> (LookupId, Packet) {
         let mut options = LookupOptions::default();
@@ -188,7 +188,7 @@ impl Lone {
         (id, self.query())
     }
 
-    /// The peers that lookups reported since events were last taken.
+    /// Returns the peers that lookups reported since events were last taken.
     pub fn found(&mut self) -> Vec<SocketAddr> {
         let peers = self.events.iter().filter_map(|event| match event {
             Event::Peer { peer, .. } => Some(*peer),
@@ -199,7 +199,7 @@ impl Lone {
         peers
     }
 
-    /// Whether exactly this node stands in the routing table.
+    /// Whether exactly this node is in the routing table.
     pub fn knows(&self, id: &[u8; 20], addr: SocketAddr) -> bool {
         let family = Family::of(&addr);
         self.node.nodes(family).any(|node| node.id.as_bytes() == id && node.addr == addr)
@@ -268,7 +268,7 @@ impl Packet {
         }
     }
 
-    /// What stands at a path of keys and positions, such as `e.0`.
+    /// Returns the value at a path of keys and positions, such as `e.0`.
     pub fn at(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.root, |value, step| match value {
             Value::Dictionary(entries) => {
@@ -294,12 +294,12 @@ impl Packet {
         }
     }
 
-    /// The name of the method that it asks for.
+    /// Returns the name of the method of a query.
     pub fn method(&self) -> &str {
         str::from_utf8(self.string("q").expect("a query")).expect("ASCII")
     }
 
-    /// The compact peers of a reply.
+    /// Returns the compact peers of a reply.
     pub fn values(&self) -> Vec<Vec<u8>> {
         let Some(Value::List(members)) = self.at("r.values") else { return Vec::new() };
         let peers = members.iter().map(|member| match member {
@@ -309,35 +309,35 @@ impl Packet {
         peers.collect()
     }
 
-    /// The ids in `nodes`.
+    /// Returns the ids in `nodes`.
     pub fn nodes(&self) -> Vec<[u8; 20]> {
         ids(self.string("r.nodes").unwrap_or_default(), 26)
     }
 
-    /// The ids in `nodes6`.
+    /// Returns the ids in `nodes6`.
     pub fn nodes6(&self) -> Vec<[u8; 20]> {
         ids(self.string("r.nodes6").unwrap_or_default(), 38)
     }
 
-    /// A reply to this query, with more fields after the id.
+    /// Returns a reply to this query, with more fields after the id.
     pub fn answer(&self, id: &[u8; 20], fields: &[u8]) -> Vec<u8> {
         let t = self.string("t").expect("a query has one");
         join(&[b"d1:rd2:id20:", id, fields, b"e1:t4:", t, b"1:y1:re"])
     }
 
-    /// An error that refuses this query; `e` is bencoded.
+    /// Returns an error that refuses this query; `e` is bencoded.
     pub fn error(&self, e: &[u8]) -> Vec<u8> {
         let t = self.string("t").expect("a query has one");
         join(&[b"d1:e", e, b"1:t4:", t, b"1:y1:ee"])
     }
 }
 
-/// Pieces of a datagram, end to end.
+/// Concatenates the pieces of a datagram.
 pub fn join(pieces: &[&[u8]]) -> Vec<u8> {
     pieces.concat()
 }
 
-/// A query of a stranger with transaction `aa`, its arguments bencoded after the id.
+/// Returns a query with transaction `aa`, its arguments bencoded after the id.
 pub fn query(name: &str, arguments: &[u8]) -> Vec<u8> {
     query_by(&ID, b"aa", name, arguments)
 }
@@ -359,13 +359,13 @@ pub fn announce(infohash: &[u8; 20], port: i64, token: &[u8]) -> Vec<u8> {
     announce_with(b"", infohash, format!("4:porti{port}e").as_bytes(), token)
 }
 
-/// An announce with arguments before the infohash, and those between it and the token.
+/// Returns an announce with arguments before the infohash, and between it and the token.
 pub fn announce_with(first: &[u8], infohash: &[u8; 20], middle: &[u8], token: &[u8]) -> Vec<u8> {
     let len = format!("5:token{}:", token.len());
     query("announce_peer", &join(&[first, b"9:info_hash20:", infohash, middle, len.as_bytes(), token]))
 }
 
-/// A compact node list under its key.
+/// Returns a compact node list under its key.
 pub fn node_list(nodes: &[([u8; 20], SocketAddr)]) -> Vec<u8> {
     let v4 = nodes.first().is_none_or(|(_, addr)| addr.is_ipv4());
     let packed: Vec<u8> = nodes.iter().flat_map(|(id, addr)| [&id[..], &compact(*addr)].concat()).collect();
@@ -373,7 +373,7 @@ pub fn node_list(nodes: &[([u8; 20], SocketAddr)]) -> Vec<u8> {
     [format!("{key}{}:", packed.len()).as_bytes(), &packed].concat()
 }
 
-/// A list of compact peers under its key.
+/// Returns a list of compact peers under its key.
 pub fn value_list(peers: &[SocketAddr]) -> Vec<u8> {
     let members = peers.iter().map(|&peer| {
         let peer = compact(peer);
@@ -382,7 +382,7 @@ pub fn value_list(peers: &[SocketAddr]) -> Vec<u8> {
     [b"6:valuesl".to_vec(), members.collect::<Vec<_>>().concat(), b"e".to_vec()].concat()
 }
 
-/// An address and port in 6 or 18 bytes.
+/// Returns an address and port in 6 or 18 bytes.
 pub fn compact(addr: SocketAddr) -> Vec<u8> {
     let port = addr.port().to_be_bytes();
     match addr {
@@ -395,19 +395,19 @@ pub fn socket(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// The `index`-th IPv6 host: each in a network of its own.
+/// Returns the address of the `index`-th IPv6 host, each in a subnet of its own.
 pub fn addr6(index: usize) -> SocketAddr {
     SocketAddr::from(([0x2a00, index as u16 + 1, 0, 0, 0, 0, 0, 1], 6881))
 }
 
-/// The `index`-th of many ids, well spread.
+/// Returns the `index`-th of many ids, evenly spread.
 pub fn spread(index: usize) -> [u8; 20] {
     let mut id = [0x11; 20];
     (id[0], id[1], id[2]) = ((index * 37) as u8, (index >> 8) as u8, index as u8);
     id
 }
 
-/// `count` nodes of one family.
+/// Returns `count` nodes of one family.
 pub fn crowd(family: Family, count: usize) -> impl Iterator<Item = ([u8; 20], SocketAddr)> {
     (0..count).map(move |index| match family {
         Family::V4 => (spread(index), super::addr(index)),
@@ -415,7 +415,7 @@ pub fn crowd(family: Family, count: usize) -> impl Iterator<Item = ([u8; 20], So
     })
 }
 
-/// An IPv4-mapped address as IPv4.
+/// Converts an IPv4-mapped address to IPv4.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
@@ -424,7 +424,7 @@ fn ids(packed: &[u8], size: usize) -> Vec<[u8; 20]> {
     packed.chunks_exact(size).map(|node| *node.first_chunk().expect("20 bytes")).collect()
 }
 
-/// Canonical bencode: what a well-formed value must have looked like. Keys out of order fail here.
+/// Encodes a value as canonical bencode, to compare it with what was sent. Keys out of order fail here.
 fn encode(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Integer(value) => out.extend(format!("i{value}e").bytes()),

@@ -1,4 +1,5 @@
-//! Checks that whatever can be read survives being written and read again: any datagram, any saved state.
+//! Checks that whatever can be parsed is unchanged after being written and parsed again: any datagram, any
+//! state.
 //!
 //! The fuzz target `message` and ordinary tests share this file.
 #![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
@@ -9,11 +10,11 @@ use dht_proto::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError,
 use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node, SavedAnnounce, State};
 use sha1_smol::Sha1;
 
-/// Reads a datagram; what can be read must survive being written and read again.
+/// Parses a datagram; the message must be unchanged after being written and parsed again.
 ///
 /// # Panics
 ///
-/// If it does not: that is a bug of this crate.
+/// If it is changed, which is a bug of this crate.
 pub fn message(datagram: &[u8]) {
     let (message, rest) = match Message::parse_prefix(datagram) {
         Ok(parsed) => parsed,
@@ -26,7 +27,7 @@ pub fn message(datagram: &[u8]) {
     assert!(is_krpc(datagram));
     assert!(datagram.ends_with(rest));
 
-    // Peers in the old form of one string grow by a third as they are written.
+    // Peers in the old form of one string grow by a third when they are written.
     let mut buf = [0; 1 << 17];
     let len = message.encoded_len();
     assert_eq!(message.emit(&mut buf), (len <= buf.len()).then_some(len));
@@ -38,7 +39,7 @@ pub fn message(datagram: &[u8]) {
         }
         Err(error) => assert_eq!(error, Malformed::TooManyTokens.into()),
     }
-    // A value that is not ours to judge is passed on as it came.
+    // A value that this crate does not validate is passed on unchanged.
     let foreign = matches!(message.body, Body::Response(response) if response.value.is_some());
     if !foreign && written.len() < 4000 {
         assert!(is_canonical(written));
@@ -48,12 +49,12 @@ pub fn message(datagram: &[u8]) {
     }
 }
 
-/// Reads a saved state, as it is and as the content of one with a valid checksum; what a node takes
-/// from it must survive being saved and read again.
+/// Parses a saved state, as it is and as the content of one with a valid checksum; what a node restores
+/// from it must be unchanged after being saved and parsed again.
 ///
 /// # Panics
 ///
-/// If it does not: that is a bug of this crate.
+/// If it is changed, which is a bug of this crate.
 pub fn state(bytes: &[u8]) {
     restore(bytes);
     let checksum = Sha1::from(bytes).digest().bytes();

@@ -1,4 +1,4 @@
-//! One real node before scripted hosts, in virtual time: everything that the node sends is recorded
+//! One real node among scripted hosts, in virtual time: everything that the node sends is recorded
 //! in parsed form, and what comes back is up to the test.
 //!
 //! A [`World`](dht_proto::sim::World) has many nodes and one way to drive them. Here one node is driven by
@@ -21,7 +21,7 @@ use dht_proto::{
 
 pub use crate::common::{addr, config};
 
-/// From a query to its answer, unless a host is given another one.
+/// The round-trip time, unless a host has another one.
 pub const RTT: Duration = Duration::from_millis(80);
 
 pub const fn secs(secs: u64) -> Duration {
@@ -35,41 +35,41 @@ pub const fn ms(ms: u64) -> Duration {
 /// A scripted host: by default an honest one that lists the eight hosts closest to any target.
 pub struct Host {
     pub id: NodeId,
-    /// It answers under another id than it is listed under.
+    /// Whether it answers with another id than it is listed with.
     pub calls_itself: Option<NodeId>,
     pub rtt: Duration,
-    /// So long it takes to store something, beside that.
+    /// How long storing takes, in addition to the round trip.
     pub storing: Duration,
     pub is_dead: bool,
-    /// It knows nothing of items and ignores queries for them, as Transmission does.
+    /// Whether it ignores queries for items, as Transmission does.
     pub ignores_items: bool,
-    /// So many queries to it are lost before one arrives.
+    /// How many queries to it are lost before one arrives.
     pub loses: u32,
-    /// Others list it.
+    /// Whether other hosts list it.
     pub is_listed: bool,
     pub token: Option<Vec<u8>>,
     pub peers: Vec<SocketAddr>,
-    /// The seeds and the others that it tells to whoever scrapes (BEP 33).
+    /// The seeds and downloaders that it returns to scrapes (BEP 33).
     pub filters: Option<[BloomFilter; 2]>,
-    /// What it tells to whoever asks for a sample (BEP 51): interval, number and infohashes.
+    /// The sample that it returns (BEP 51): interval, number and infohashes.
     pub sample: Option<(i64, i64, Vec<[u8; 20]>)>,
-    /// What it lists instead of the closest hosts.
+    /// The hosts that it lists instead of the closest.
     pub lists: Option<Vec<(NodeId, SocketAddr)>>,
-    /// It answers announces with this error.
+    /// The error with which it answers announces.
     pub refuses_announces: Option<i64>,
-    /// It answers everything with this error.
+    /// The error with which it answers everything.
     pub refuses: Option<i64>,
-    /// It answers with `ro` (BEP 43).
+    /// Whether it answers with `ro` (BEP 43).
     pub read_only: bool,
-    /// Where it says that the node is (BEP 42).
+    /// The external address that it reports to the node (BEP 42).
     pub sees: Option<SocketAddr>,
     /// The whole answer, in which `TTTT` stands for the transaction id.
     pub answers_with: Option<Vec<u8>>,
-    /// Ports that were announced to it under a token of its own.
+    /// Ports that were announced to it with one of its tokens.
     pub stored: Vec<u16>,
-    /// The item that was put to it, or that it returns in any case.
+    /// The item that was put to it, or that a test gave it.
     pub item: Option<Copied>,
-    /// It refuses immutable puts without `seq`, as nodes of anacrolix/dht do.
+    /// Whether it refuses immutable puts without `seq`, as anacrolix/dht does.
     pub wants_seq: bool,
 }
 
@@ -97,7 +97,7 @@ pub enum What {
     Other,
 }
 
-/// What a put of the node says.
+/// The arguments of a put of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
     pub target: Option<NodeId>,
@@ -105,11 +105,11 @@ pub struct Put {
     pub copy: Copied,
     pub salt: Vec<u8>,
     pub cas: Option<i64>,
-    /// A number that an immutable item has no use for.
+    /// The sequence number in a put of an immutable item.
     pub stray_seq: Option<i64>,
 }
 
-/// An item as a host holds it.
+/// An item as a host stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
     pub value: Vec<u8>,
@@ -123,15 +123,15 @@ pub struct Stage<S: Storage = Heap> {
     pub hosts: BTreeMap<SocketAddr, Host>,
     pub events: Vec<Event>,
     pub sent: Vec<Sent>,
-    /// Answers of the node to queries of strangers.
+    /// Answers of the node to queries of other hosts.
     pub replies: Vec<(SocketAddr, Vec<u8>)>,
-    /// Every byte that the node sent, and where to.
+    /// Every datagram that the node sent, with its destination.
     pub transcript: Vec<u8>,
-    /// The link of the node is cut: nothing arrives anywhere.
+    /// Whether the link of the node is down: nothing arrives anywhere.
     pub is_offline: bool,
-    /// So many of a hundred datagrams the node's own system does not send, and says so.
+    /// The percentage of datagrams that the node's own system refuses to send.
     pub refuses: u64,
-    /// How many those were.
+    /// How many datagrams the system has refused.
     pub refused: usize,
     queue: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
     serial: u64,
@@ -147,7 +147,7 @@ impl Stage {
         Self::on(Node::new(config, limits, [7; 32], now), now)
     }
 
-    /// A node that has joined a DHT of `count` honest hosts, of which it knows the first few.
+    /// Creates a node that has joined a DHT of `count` honest hosts, through the first few.
     pub fn joined(count: usize) -> Self {
         let mut stage = Self::new(config());
         stage.join(count);
@@ -173,7 +173,7 @@ impl<S: Storage> Stage<S> {
         }
     }
 
-    /// Has the node join a DHT of `count` new honest hosts, of which it knows the first few.
+    /// Lets the node join a DHT of `count` new honest hosts, through the first few.
     pub fn join(&mut self, count: usize) {
         (1..=count).for_each(|index| self.host(index));
         for index in 1..=count.min(8) {
@@ -183,7 +183,7 @@ impl<S: Storage> Stage<S> {
         assert!(self.node.is_ready(Family::V4));
     }
 
-    /// An honest host at [`addr`] of `index`, with the id [`id`] of `index`.
+    /// Adds an honest host with the [`addr`] and [`id`] of `index`.
     pub fn host(&mut self, index: usize) {
         self.hosts.insert(addr(index), Host::honest(id(index)));
     }
@@ -193,23 +193,23 @@ impl<S: Storage> Stage<S> {
     }
 
     pub fn at_addr(&mut self, addr: SocketAddr) -> &mut Host {
-        self.hosts.get_mut(&addr).expect("a host lives here")
+        self.hosts.get_mut(&addr).expect("there is a host")
     }
 
-    /// Does something with the node, and sends what it has to say.
+    /// Does something with the node, and delivers what it sends.
     pub fn act<T>(&mut self, act: impl FnOnce(&mut Node<S>, Instant) -> T) -> T {
         let result = act(&mut self.node, self.now);
         self.drain();
         result
     }
 
-    /// A datagram arrives at the node.
+    /// Delivers a datagram to the node.
     pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) {
         self.node.handle_datagram(self.now, from, datagram);
         self.drain();
     }
 
-    /// A query arrives at the node from a host that is none of ours; returns the answer.
+    /// Delivers a query from a host that is not on the stage, and returns the answer.
     pub fn ask(&mut self, from: SocketAddr, id: NodeId, method: Method<'_>) -> Option<Vec<u8>> {
         let mut buf = [0; MAX_DATAGRAM];
         let size = Message::new(b"aa", Body::Query(Query { id, method })).emit(&mut buf).unwrap();
@@ -229,7 +229,7 @@ impl<S: Storage> Stage<S> {
         self.now = end;
     }
 
-    /// Runs until a lookup has ended.
+    /// Runs until a lookup has ended, and returns its report.
     pub fn finish(&mut self, lookup: LookupId) -> LookupReport {
         let end = self.now + secs(60);
         self.drain();
@@ -256,12 +256,12 @@ impl<S: Storage> Stage<S> {
         peers.collect()
     }
 
-    /// How many queries of a kind were sent from `since` on.
+    /// Counts the queries of a kind that were sent from `since` on.
     pub fn count(&self, since: Instant, is_wanted: impl Fn(&Sent) -> bool) -> usize {
         self.sent.iter().filter(|sent| sent.at >= since && is_wanted(sent)).count()
     }
 
-    /// The next thing that happens before `end`; false if nothing does.
+    /// Lets the next thing before `end` happen; returns false if nothing does.
     pub fn step(&mut self, end: Instant) -> bool {
         let timer = self.node.poll_timeout();
         let packet = self.queue.keys().next().copied();
@@ -280,7 +280,7 @@ impl<S: Storage> Stage<S> {
                 self.node.handle_timeout(self.now);
                 self.drain();
                 let next = self.node.poll_timeout();
-                // What was not sent may leave something to do at once.
+                // A refused datagram may leave something to do at once.
                 let is_past = self.refused == refused && next.is_some_and(|next| next <= self.now);
                 assert!(!is_past, "a drained node asks for the past");
             }
@@ -313,7 +313,7 @@ impl<S: Storage> Stage<S> {
             return false;
         }
         self.serial += 1;
-        // Whichever they are, they are the same in each run.
+        // The choice is the same in each run.
         let is_refused = self.serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) / (1 << 32) % 100 < self.refuses;
         self.refused += usize::from(is_refused);
         is_refused
@@ -434,7 +434,7 @@ impl<S: Storage> Stage<S> {
         Some((host.rtt + storing, buf[..size].to_vec()))
     }
 
-    /// The eight listed hosts that are closest to a target, without the one that is asked.
+    /// Returns the eight listed hosts that are closest to a target, without the queried one.
     pub fn closest_hosts(&self, target: NodeId, without: SocketAddr) -> Vec<(NodeId, SocketAddr)> {
         let listed = self.hosts.iter().filter(|(addr, host)| host.is_listed && **addr != without);
         let mut hosts: Vec<_> = listed.map(|(addr, host)| (host.id, *addr)).collect();
@@ -443,7 +443,7 @@ impl<S: Storage> Stage<S> {
         hosts
     }
 
-    /// The hosts closest to a torrent, closest first.
+    /// Returns the hosts by their distance to a torrent, closest first.
     pub fn closest_to(&self, torrent: InfoHash) -> Vec<SocketAddr> {
         self.closest_hosts(torrent.into(), addr(0)).into_iter().map(|(_, addr)| addr).collect()
     }
@@ -514,7 +514,7 @@ impl Sent {
     }
 }
 
-/// The id of the `index`-th host: spread evenly, as good as random.
+/// Returns the id of the `index`-th host: spread evenly, as good as random.
 pub fn id(index: usize) -> NodeId {
     let mut state = index as u64;
     let mut bytes = [0; 20];
@@ -528,7 +528,7 @@ pub fn id(index: usize) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-/// The id that shares the first `bits` bits with `id`, and differs in the next.
+/// Returns an id that shares the first `bits` bits with `id`, and differs in the next.
 pub fn sibling(id: NodeId, bits: usize) -> NodeId {
     let mut bytes = *id.as_bytes();
     bytes[bits / 8] ^= 0x80 >> (bits % 8);

@@ -1,8 +1,9 @@
-//! The command line tool, run as a user runs it.
+//! Runs the command line tool as a program.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use dht_proto::net::Testnet;
 use serde_json::Value;
 
 pub const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
@@ -14,7 +15,7 @@ pub fn command(words: &str) -> Command {
     command
 }
 
-/// The tool in its place, which heeds signals though the program that runs the tests may ignore them
+/// Returns the command of the tool, with signals enabled even if the program that runs the tests ignores them
 /// (`nohup`).
 pub fn heeding(words: &str) -> Command {
     if cfg!(not(target_os = "linux")) {
@@ -47,8 +48,8 @@ pub fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
     events.iter().filter(|object| object["event"] == event).collect()
 }
 
-/// What a program says on stderr while it runs, line by line.
-pub fn complaints(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+/// Returns the lines of a program's stderr as they are written.
+pub fn stderr_lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap)
 }
 
@@ -58,7 +59,15 @@ pub fn signal(child: &Child, signal: &str) {
     assert!(sent.success(), "{signal}");
 }
 
-/// A `dht node` that others start from; ended when dropped.
+/// Nodes that the tool may join, and the words that have it join them.
+pub fn testnet(nodes: usize) -> (Testnet, String) {
+    let testnet = Testnet::new(nodes).unwrap();
+    let start =
+        testnet.bootstrap().into_iter().fold(LOCAL.to_owned(), |words, host| words + " --bootstrap " + &host);
+    (testnet, start)
+}
+
+/// A `dht node` that other commands join through; it is ended when dropped.
 pub struct Node {
     pub child: Child,
     pub stdout: BufReader<ChildStdout>,
@@ -71,7 +80,7 @@ impl Node {
         Self::spawn(&mut command(&format!("node --json {words}")))
     }
 
-    /// By a command that runs it with `--json`.
+    /// Starts a node with a command that runs it with `--json`.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -1,4 +1,4 @@
-"""Writes datagrams that libtorrent and Transmission really send, as data for tests.
+"""Captures datagrams of libtorrent and Transmission, as data for tests.
 
     unshare --net PYTHON capture.py DIRECTORY
 
@@ -115,7 +115,7 @@ def kind_of(message, asked, over_ipv6):
 
 
 def ask_for_replies_and_errors(addr):
-    """Asks one node each thing it can answer, and a few that it must refuse."""
+    """Sends a node every query that it can answer, and a few that it must refuse."""
     target = os.urandom(20)
     for method, arguments in [
         ("ping", {}),
@@ -174,7 +174,7 @@ def capture_transmission():
                 print("Transmission did not announce in time")
                 break
             time.sleep(0.5)
-        # What it stores itself: the closest node to an infohash is the one with that id.
+        # Peers that it stores itself: the closest node to an infohash is the one with that id.
         own = transmission.node_id[:-2] + "%02x" % (int(transmission.node_id[-2:], 16) ^ 1)
         for port in range(7100, 7103):
             swarm[2].announce(own, port)
@@ -201,9 +201,9 @@ def introduce(swarm):
 
 def main(directory):
     transmission_peer.set_up_namespace()
-    # With a public IPv6 address Transmission runs its IPv6 node too, and says `want`.
-    # It looks for the address that packets to a public host would come from; and once
-    # a device has an address of one family, libevent does not take the other for granted.
+    # With a public IPv6 address Transmission runs its IPv6 node too, and sends `want`.
+    # It looks for the source address of packets to a public host; and once
+    # a device has an address of one family, libevent does not assume the other.
     for arguments in (
         ["-6", "addr", "add", "2001:db8::200/128"],
         ["-6", "route", "add", "default"],
@@ -224,16 +224,16 @@ def main(directory):
         rows.append(f"| {name} | {versions[sender]} | {kind.replace('_', ' ')} | {len(payload)} |")
     path = os.path.join(directory, "README.md")
     if os.path.exists(path):
-        # What was captured of other programs stays.
+        # Keeps the rows of other programs.
         with open(path) as file:
             rows += [line.rstrip() for line in file if line.startswith("| mainline/")]
     with open(path, "w") as file:
         file.write(
             "# Captured datagrams\n\n"
-            "The payloads of UDP datagrams as these programs sent them: libtorrent's and\n"
-            "Transmission's written by `tests/interop/capture.py`, mainline's read in the\n"
-            "same way off its `Testnet`. All addresses are private, all hashes random.\n"
-            "The kind of a reply or an error names the query that it answers.\n\n"
+            "The payloads of UDP datagrams that other programs sent. `tests/interop/capture.py`\n"
+            "recorded those of libtorrent and Transmission; those of mainline were recorded\n"
+            "in the same way from its `Testnet`. All addresses are private, all hashes random.\n"
+            "The kind of a reply or an error includes the query that it answers.\n\n"
             "| file | sender | kind | bytes |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
         )
 

@@ -1,4 +1,4 @@
-"""Runs the `dht` tool under test, or a program that takes its place, and reads what it prints."""
+"""Runs the `dht` tool under test, or a program in its place, and reads its output."""
 
 import ctypes
 import json
@@ -17,7 +17,7 @@ PEER = os.environ.get("INTEROP_PEER", "")
 
 
 class Program:
-    """What is run: words before the command, options after it."""
+    """A program to run: words before the command, options after it."""
 
     def __init__(self, words, options):
         self.words, self.options = words, options
@@ -36,12 +36,12 @@ DHT = Program([BIN], COMMON)
 TOKIO = Program([PEER, "tokio"], [])
 MAINLINE = Program([PEER, "mainline"], [])
 
-# What the tool was asked and said during the current check, shown when it fails.
+# Commands and output of the tool during the current check, shown if it fails.
 journal = []
 
 
 def die_with_parent():
-    """Given to children, so that none outlives a harness that was killed."""
+    """Makes this child process end when the harness is killed."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -144,7 +144,7 @@ class Running:
                 return event
 
     def stop(self, seconds=5):
-        """Ends it with SIGTERM; the exit code, or None when it had to be killed."""
+        """Ends the command with SIGTERM; returns the exit code, or None if it had to be killed."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -2,7 +2,7 @@
 and in a swarm of many (`swarm.py`).
 
 Each check is a function named after the behaviour it shows. One line is printed for
-each, what was said on both sides when it fails, and the counts at the end.
+each, the output of both sides if it fails, and the counts at the end.
 """
 
 import re
@@ -34,13 +34,13 @@ try:
 except ImportError:
     libtorrent_peer = None
 
-# Runs all clients of the swarm, and nothing else.
+# Runs only the swarm, with all clients.
 SWARM_FLAG = "--swarm"
-# Said to the process within a namespace, and what it runs there.
+# Tells the process within a namespace what to run there.
 NAMESPACE_FLAG = "--in-namespace"
 
 
-# --- what the tool itself promises ---------------------------------------------------
+# --- the tool itself -----------------------------------------------------------------
 
 
 def a_bad_infohash_is_a_usage_error():
@@ -201,7 +201,7 @@ def libtorrent_keeps_a_node_in_its_table_but_not_a_read_only_one():
     ordinary = dht_tool.node("127.0.0.1:0", bootstrap=[session.addr])
     read_only = dht_tool.node("127.0.0.1:0", bootstrap=[session.addr], options=["--read-only"])
     with ordinary, read_only:
-        # libtorrent confirms the nodes it heard of by asking one each 5 s.
+        # libtorrent verifies the nodes it learned of by querying one every 5 s.
         live = until(30, session.live_nodes, lambda live: ordinary.id in live)
         assert live.get(ordinary.id) == ordinary.addr, f"libtorrent keeps {live}"
         time.sleep(6)
@@ -235,7 +235,7 @@ def a_dual_stack_node_bootstraps_libtorrent_on_both_families():
 
 
 def two_sessions_meet_at(node, port):
-    """One that announces a torrent and one that finds it there, and the torrent."""
+    """Returns a session that announces a torrent, one that finds it there, and the torrent."""
     announcer, searcher = (libtorrent_peer.joined(node.addr) for _ in range(2))
     infohash = random_hash()
     announcer.announce(infohash, port)
@@ -330,7 +330,7 @@ def a_node_is_the_only_bootstrap_of_mainline():
     for program in (dht_tool.DHT, dht_tool.TOKIO):
         with dht_tool.node("127.0.0.1:0", program=program) as node:
             infohash = random_hash()
-            # It asks by `get` for the token that it announces with.
+            # It requests the token for its announce with `get`.
             announce(infohash, "7023", bootstrap=[node.addr], program=dht_tool.MAINLINE)
             poll_get_peers(
                 infohash, {"127.0.0.1:7023"}, bootstrap=[node.addr], program=dht_tool.MAINLINE
@@ -370,8 +370,8 @@ class Stage:
             first = [self.nodes[0].addr] if self.nodes else []
             self.nodes.append(dht_tool.node(f"10.{number}.0.1:6881", bootstrap=first))
         self.bootstrap = [self.nodes[0].addr]
-        # Transmission searches for a torrent once it knows more than 8 nodes of which 4
-        # answered it, and then not again for 25 minutes: what it shall find has to be
+        # Transmission looks up a torrent once it knows more than 8 nodes of which 4
+        # have answered it, and then not again for 25 minutes: what it is to find must be
         # announced before.
         self.peer = transmission_peer.BitTorrentPeer("10.50.0.1", self.found_by_transmission)
         self.announcer = dht_tool.Running(
@@ -384,8 +384,8 @@ class Stage:
             bootstrap=self.bootstrap,
         )
         self.announcer.wait_for("announced", 30)
-        # It gets to know the 8 nodes closest to its id. That is one too few, so those it
-        # bootstraps from are the furthest; it looks for 4 that answer, so they are 4.
+        # It learns of the 8 nodes closest to its id. That is one too few, so those it
+        # bootstraps from are the farthest; it looks for 4 that answer, so they are 4.
         node_id = "%040x" % (int(self.nodes[0].id, 16) ^ (2**160 - 1))
         furthest = sorted(
             self.nodes, key=lambda node: int(node.id, 16) ^ int(node_id, 16), reverse=True
@@ -411,8 +411,8 @@ def a_swarm_of_nodes_starts_with_transmission():
 
 def get_peers_finds_what_transmission_announces():
     need_transmission()
-    # Asks our own nodes only: Transmission remembers whoever asks it, read-only or not,
-    # and its search waits long for those who are gone.
+    # Queries our own nodes only: Transmission remembers any node that queries it, read-only
+    # or not, and its lookup waits long for those that are gone.
     infohash, wanted = stage.found_by_get_peers, stage.transmission.addr
     until(
         120,
@@ -510,7 +510,7 @@ def out_of_time(*_):
 
 
 def run_checks(checks, counts):
-    """Runs them one after the other; False when the time is up."""
+    """Runs checks one after the other; returns False if the time is over."""
     for check in checks:
         verdict, time_left = run_check(check)
         counts[verdict] += 1
@@ -520,7 +520,7 @@ def run_checks(checks, counts):
 
 
 def run_check(check):
-    """Runs one check and prints its line; the verdict, and whether time is left."""
+    """Runs one check and prints its line; returns the result, and whether time is left."""
     dht_tool.journal.clear()
     started = time.monotonic()
     time_left = True
@@ -565,7 +565,7 @@ def show_what_was_said():
 
 
 def run_in_namespace(counts, names, staged):
-    """Runs checks that share a stage in a process of their own and counts its lines."""
+    """Runs checks that share a stage in another process, and counts its lines."""
     prefix = transmission_peer.namespace_command()
     if not prefix:
         return skip_all(counts, staged.checks, "no network namespace can be made here")
@@ -606,7 +606,7 @@ def skip_all(counts, checks, reason):
 
 
 class Staged:
-    """Checks that share a stage, which the first of them sets up, in a namespace."""
+    """Runs checks that share a stage, which the first of them sets up, in a namespace."""
 
     def __init__(self, name, stage, checks):
         self.name, self.stage, self.checks = name, stage, checks

@@ -58,7 +58,7 @@ def a_node_stores_items_for_libtorrent():
         getter = libtorrent_peer.joined(node.addr)
         assert getter.get_immutable(target) == b"to be kept"
         assert getter.get_mutable(key.public, b"salt")[0] == b"to be changed"
-        # libtorrent puts the next version in place of the one that it finds.
+        # libtorrent puts the version after the one that it finds.
         assert putter.put_mutable(key.secret, key.public, b"changed", b"salt") == 2
         assert getter.get_mutable(key.public, b"salt", seq=2) == (b"changed", 2)
 
@@ -83,7 +83,7 @@ def scrape_reads_the_filters_of_libtorrent():
     run = lambda: dht_tool.run("scrape", infohash, bind=BIND, bootstrap=[first.addr])
     result = until(15, run, lambda result: result.code == 0)
     [estimate] = result.of("estimate")
-    # All its peers share one address, which is what filters hold.
+    # All its peers share one address, and filters contain addresses.
     assert (estimate["seeds"], estimate["downloaders"]) == (1, 0), estimate
 
 
@@ -185,7 +185,7 @@ MAINLINE = [
 # --- steps ---------------------------------------------------------------------------
 
 class Key:
-    """A key that `dht keygen` made."""
+    """Returns a key made by `dht keygen`."""
 
     def __init__(self, file):
         result = dht_tool.run("keygen", file, options=["--json"], timeout=None)
@@ -213,7 +213,7 @@ def our_cas_is_heeded_at(addr):
 
 
 def put(value, bootstrap, key=None, salt=b"", options=(), code=0):
-    """Stores a byte string; the event that tells how it went."""
+    """Stores a byte string; returns the event with the result."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(value)
         file.flush()

@@ -1,4 +1,4 @@
-"""Just enough of the DHT's wire format to look into a node without the tool."""
+"""Just enough of the DHT's wire format to inspect a node without the tool."""
 
 import hashlib
 import os
@@ -44,25 +44,25 @@ def _decode(data, at):
 
 
 def infohash(info):
-    """The infohash of a torrent, from what its file says under `info`."""
+    """Returns the infohash of a torrent, from the `info` of its file."""
     return hashlib.sha1(bencode(info)).hexdigest()
 
 
 def split_addr(text):
-    """'127.0.0.1:80' or '[::1]:80' as (host, port)."""
+    """Parses '127.0.0.1:80' or '[::1]:80' as (host, port)."""
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
 
 
 def compact_addr(data):
-    """A compact address of 6 or 18 bytes as the text the tool prints."""
+    """Formats a compact address of 6 or 18 bytes as the tool does."""
     if len(data) == 6:
         return "%s:%d" % (socket.inet_ntop(socket.AF_INET, data[:4]), int.from_bytes(data[4:], "big"))
     return "[%s]:%d" % (socket.inet_ntop(socket.AF_INET6, data[:16]), int.from_bytes(data[16:], "big"))
 
 
 def query(to, method, arguments=None, bind="0.0.0.0", tries=3):
-    """Sends one query, read-only so that nobody remembers us; the reply's `r`, or None."""
+    """Sends one query, read-only so that it is not remembered; returns the reply's `r`, or None."""
     arguments = {"id": os.urandom(20), **(arguments or {})}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((bind, 0))
@@ -83,13 +83,13 @@ def query(to, method, arguments=None, bind="0.0.0.0", tries=3):
 
 
 def peers_stored_at(node, infohash, bind="0.0.0.0"):
-    """The peers that this one node gives for an infohash."""
+    """Returns the peers that this node returns for an infohash."""
     reply = query(node, "get_peers", {"info_hash": bytes.fromhex(infohash)}, bind) or {}
     return {compact_addr(value) for value in reply.get(b"values", [])}
 
 
 def nodes_known_to(node, target, bind="0.0.0.0"):
-    """The nodes that this one node gives as the closest to a target, {id: address}."""
+    """Returns the nodes that this node lists as the closest to a target, {id: address}."""
     reply = query(node, "find_node", {"target": bytes.fromhex(target)}, bind) or {}
     nodes = reply.get(b"nodes", b"")
     return {

@@ -15,13 +15,13 @@ SETTINGS = {
     "enable_lsd": False,
     "enable_upnp": False,
     "enable_natpmp": False,
-    # libtorrent otherwise takes one node per address and wants ids derived from addresses.
+    # By default libtorrent accepts one node per address and requires ids derived from addresses.
     "dht_restrict_routing_ips": False,
     "dht_restrict_search_ips": False,
     "dht_enforce_node_id": False,
     "dht_prefer_verified_node_ids": False,
     "dht_ignore_dark_internet": False,
-    # All senders share one address here, so limits per address would hit them together.
+    # All senders share one address here, so limits per address would apply to all of them together.
     "dht_block_ratelimit": 10000,
     "dht_upload_rate_limit": 1000000,
     "alert_queue_size": 20000,
@@ -91,7 +91,7 @@ class Session:
         self.session.dht_announce(lt.sha1_hash(bytes.fromhex(infohash)), port, flags)
 
     def get_peers(self, infohash, wanted, seconds=15):
-        """Searches until all the wanted addresses were found; what was found by then."""
+        """Looks up until all the wanted addresses are found; returns what was found."""
         end = time.monotonic() + seconds
         again = 0
         found = set()
@@ -119,8 +119,8 @@ class Session:
         return self._wait_for(lt.dht_immutable_item_alert, lambda alert: True).item
 
     def put_mutable(self, secret, public, value, salt=b""):
-        """Replaces whatever version is found; the number of the new one."""
-        # libtorrent takes the two halves that RFC 8032 makes of a secret.
+        """Replaces the version that is found; returns the number of the new one."""
+        # libtorrent expects the two halves that RFC 8032 derives from a secret.
         halves = bytearray(hashlib.sha512(secret).digest())
         halves[0] &= 248
         halves[31] = (halves[31] & 63) | 64
@@ -128,13 +128,13 @@ class Session:
         return self._wait_for(lt.dht_put_alert, lambda alert: alert.num_success > 0).seq
 
     def get_mutable(self, public, salt=b"", seq=0):
-        """The first value that is found with this number or a higher one, and its number."""
+        """Returns the first value with this number or a higher one, and its number."""
         self.session.dht_get_mutable_item(public, salt)
         found = self._wait_for(lt.dht_mutable_item_alert, lambda alert: alert.item and alert.seq >= seq)
         return found.item, found.seq
 
     def sample(self, addr):
-        """The infohashes that the node at this address tells, and how many it stores."""
+        """Returns the sample of infohashes of the node at this address, and how many it stores."""
         host, port = addr.rsplit(":", 1)
         self.session.dht_sample_infohashes((host, int(port)), lt.sha1_hash(bytes(20)))
         told = self._wait_for(lt.dht_sample_infohashes_alert, lambda alert: True)

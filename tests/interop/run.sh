@@ -4,7 +4,7 @@
 #   tests/interop/run.sh            libtorrent, Transmission and the `mainline` crate, then a swarm of these with
 #                                   aria2, librqbit, bittorrent-dht and ours; about 4 minutes
 #   tests/interop/run.sh --swarm    that swarm with rtorrent, qBittorrent, Deluge and btdht as well, all that
-#                                   they can do, and our table looked at again a minute later; about 5 minutes
+#                                   they can do, and our table checked again a minute later; about 5 minutes
 #
 #   DHT_BIN          the tool under test        (default: target/release/dht)
 #   INTEROP_VENV     where libtorrent goes, and btdht (default: target/interop-venv)
@@ -34,7 +34,7 @@ fi
 DHT_BIN=$(cd "$(dirname "$DHT_BIN")" && pwd)/$(basename "$DHT_BIN")
 export DHT_BIN
 
-# Adds the package of a command that is not there to those that are missing.
+# Adds the package of a missing command to the list of packages to install.
 need() {
     command -v "$1" >/dev/null || missing="$missing ${2:-$1}"
 }
@@ -81,7 +81,7 @@ install_libtorrent() {
             --disable-pip-version-check 'libtorrent>=2.0,<3'
 }
 
-# What the package ships in C is for Pythons before 3.11: Cython makes it anew, about a minute long.
+# The C code in the package is for Python before 3.11: Cython generates it again, which takes about a minute.
 install_btdht() {
     [ -x "$venv/bin/python" ] || return 1
     "$venv/bin/python" -c 'import btdht' 2>/dev/null || {

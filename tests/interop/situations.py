@@ -25,13 +25,13 @@ INSIDE = "--in-namespaces"
 HERE = pathlib.Path(__file__).resolve()
 BIN = str(pathlib.Path(os.environ.get("DHT_BIN", HERE.parents[2] / "target/release/dht")).resolve())
 
-# Addresses that are public by the look of them, and on the loopback device of the namespace.
+# Addresses that look public, on the loopback device of the namespace.
 FIRST, SECOND, THIRD = "45.66.77.1", "45.66.77.2", "45.66.77.3"
 NOBODY = "45.66.77.99"
 NAME_SERVER = "127.0.0.53"
 TARGET = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401"
 
-# Longer than anything takes here, but for what hangs.
+# Longer than anything takes here, except for what hangs.
 DEADLINE = 100
 
 said = []
@@ -42,7 +42,7 @@ said = []
 
 def a_name_that_a_captive_name_server_lies_about_is_looked_up_again():
     with NameServer() as server, node(FIRST):
-        # The server becomes honest after two lies: a dead address, and a private one.
+        # The server answers correctly after two false answers: a dead address, and a private one.
         server.names["start.example"] = [NOBODY, "10.0.0.1", FIRST]
         result = run("find-node", TARGET, "--bind", SECOND, "--bootstrap", "start.example:6881", timeout=80)
         assert result.returncode == 0, f"exits {result.returncode}"
@@ -86,7 +86,7 @@ def a_state_that_is_a_mount_of_its_own_is_saved_and_never_piled_up():
             saved = inner.read_bytes()
             assert saved.startswith(b"d9:dht-proto"), saved[:20]
             assert names(place) == ["dht.state", "inner.state"], names(place)
-            # Damaged again and again, with the same damage and with other.
+            # Damaged repeatedly, with the same damage and with other damage.
             for at in (100, 100, 101, 101, 100):
                 damaged = bytearray(saved)
                 damaged[at] ^= 1
@@ -157,12 +157,12 @@ def a_lookup_between_two_announces_loses_none_of_them():
         assert record in state.read_bytes(), "it is still saved"
 
 
-# --- what they are made of -----------------------------------------------------------
+# --- parts ---------------------------------------------------------------------------
 
 
 class NameServer:
-    """Answers queries for the addresses of what it knows; the next one of a list each time, the last for
-    ever. Of what it does not know it says nothing at all."""
+    """Answers queries for the addresses of known names: the next one of a list each time, and the last
+    for ever. Queries for unknown names are not answered."""
 
     def __init__(self):
         self.names, self.asked = {}, {}
@@ -199,7 +199,7 @@ class NameServer:
         if not addresses:
             return None
         count, body = 0, b""
-        # Of IPv6 there is none.
+        # There is no IPv6 address.
         if kind == 1:
             self.asked[name] = self.asked.get(name, 0) + 1
             address = addresses[min(self.asked[name], len(addresses)) - 1]
@@ -209,7 +209,7 @@ class NameServer:
 
 @contextlib.contextmanager
 def node(address, *words):
-    """A `dht node` that others start from."""
+    """A `dht node` through which other commands join."""
     line = [BIN, "node", "--json", "-v", "--no-default-bootstrap", "--bind", f"{address}:6881"]
     process = subprocess.Popen(
         [*line, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -224,7 +224,7 @@ def node(address, *words):
 
 @contextlib.contextmanager
 def swarm():
-    """Two nodes that know each other: of the one to start from alone no state is saved."""
+    """Two nodes that know each other: a bootstrap host alone is not saved in a state."""
     with node(FIRST), node(SECOND, "--bootstrap", f"{FIRST}:6881"):
         yield
 
@@ -296,11 +296,11 @@ CHECKS = [
 
 
 def set_up(place):
-    """The network of the namespace, and its own idea of who knows which name."""
+    """The network of the namespace, and its configuration of name servers."""
     do("ip", "link", "set", "lo", "up")
     for address in (FIRST, SECOND, THIRD):
         do("ip", "address", "add", f"{address}/32", "dev", "lo")
-    # What is sent to others goes nowhere, and nobody says so.
+    # Datagrams to other addresses are lost without an error.
     do("ip", "route", "add", "default", "dev", "lo")
     # A look-up that gets no answer hangs for longer than any command here.
     files = {
@@ -311,7 +311,7 @@ def set_up(place):
     for name, text in files.items():
         (place / name).write_text(text)
         target = pathlib.Path("/etc", name)
-        # Without the last the C library goes by files and servers anyway.
+        # Without the last option the C library uses files and servers anyway.
         if not target.exists() and name == "nsswitch.conf":
             continue
         do("mount", "--bind", place / name, target.resolve())

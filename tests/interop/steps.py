@@ -1,4 +1,4 @@
-"""Steps that several checks take."""
+"""Steps that several checks share."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ import dht_tool
 
 
 class Skip(Exception):
-    """Why a check cannot be run here."""
+    """The reason why a check cannot be run here."""
 
 
 def random_hash():
-    """20 bytes, none of which is NUL: `btdht` cuts ids there."""
+    """Returns 20 bytes without NUL, at which `btdht` cuts ids."""
     return bytes(byte % 255 + 1 for byte in os.urandom(20)).hex()
 
 
 def until(seconds, look, satisfied):
-    """Looks again and again, for at most so long; what was seen last."""
+    """Polls until a condition holds or the time is over; returns the last value."""
     end = time.monotonic() + seconds
     while True:
         seen = look()
@@ -40,7 +40,7 @@ def announce(infohash, *port, bind="127.0.0.1:0", bootstrap, program=dht_tool.DH
 def poll_get_peers(
     infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=(), program=dht_tool.DHT
 ):
-    """Runs get-peers until it finds the wanted peers: the other side announces when it likes."""
+    """Runs get-peers until it finds the wanted peers: it is unknown when the other side announces."""
     result = until(
         seconds,
         lambda: dht_tool.run(
@@ -55,7 +55,7 @@ def poll_get_peers(
 
 
 def libtorrent_finds(session, infohash, wanted):
-    """It must find just these peers."""
+    """Checks that a lookup finds exactly these peers."""
     found = session.get_peers(infohash, wanted)
     assert found == wanted, f"libtorrent found {found}, not {wanted}"
 
@@ -70,10 +70,10 @@ def need_ipv6():
 
 @contextlib.contextmanager
 def mainline_swarm():
-    """Four nodes; the last, which knows the others.
+    """Starts four nodes; returns the last, which knows the others.
 
-    The first has nobody to start from, so it takes whoever asks it by `find_node`, read-only or
-    not: runs of the tool that are over would crowd the others out of its answers.
+    The first has no bootstrap host, so it adds any node that queries it by `find_node`, read-only or
+    not: runs of the tool that are over would displace the others in its answers.
     """
     with contextlib.ExitStack() as nodes:
 

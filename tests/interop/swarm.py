@@ -1,8 +1,8 @@
 """The checks of a swarm of many implementations, in a network namespace of its own.
 
-Nodes of ours, and one client of each kind in the midst of them; see `clients`. Each finds what ours
-announces, and ours finds what each announces. Then a node of ours that tells its table puts, gets,
-crawls and announces, and its table still has to hold all who are there.
+Nodes of this crate, and one client of each kind among them; see `clients`. Each finds what ours
+announces, and ours finds what each announces. Then a node that reports its table puts, gets,
+crawls and announces, and its table must still contain all live nodes.
 """
 
 import itertools
@@ -39,9 +39,9 @@ PUTS = 3
 # No address has a NUL byte, at which `btdht` would cut it.
 HARNESS = "10.101.1.1"
 
-# Longer than this nothing is waited for when it shall be quick.
+# The longest wait in a quick run.
 PATIENT = 60
-# Nodes are given up a while after they were silent to a query: so long the table is watched.
+# Nodes are removed some time after they did not answer a query: the table is watched that long.
 WATCHED = 15
 LATER = 60
 
@@ -59,7 +59,7 @@ class Stage:
             addr, identity = f"10.{number}.1.1:6881", ["--id", random_hash()]
             self.nodes.append(dht_tool.node(addr, bootstrap=first, options=identity))
         self.bootstrap = [node.addr for node in self.nodes]
-        # It starts from the first, which nobody else does: see the check of it.
+        # It bootstraps from the first, as no other node does: see its check.
         self.us = Ours(self.bootstrap[:1])
 
     def client(self, name):
@@ -71,7 +71,7 @@ class Stage:
         return self.torrents[name]
 
     def missing(self, held):
-        """The nodes that answer a ping but are not among these addresses."""
+        """Returns the nodes that answer a ping but are not among these addresses."""
         live = {node.addr: "a node of ours" for node in self.nodes}
         live.update((client.addr, name) for name, client in self.clients.items())
         return {
@@ -81,7 +81,7 @@ class Stage:
         }
 
     def log_tail(self):
-        """What everybody said last, for a check that failed."""
+        """Returns the last output of all nodes, for a check that failed."""
         parts = [self.us] if self.us else []
         for client in [*parts, *self.clients.values()]:
             yield f"{client.NAME} at {client.addr}"
@@ -97,7 +97,7 @@ stage = Stage()
 
 
 def checks(quick):
-    """The quick and dependable ones, or all."""
+    """Returns the quick and dependable clients, or all."""
     kinds = [kind for kind in CLIENTS if kind.QUICK or not quick]
     there = [kind for kind in kinds if not kind.lacking()]
     return [
@@ -133,7 +133,7 @@ def joins(kind):
 
 
 def each_takes_part_in_a_torrent_that_ours_announced():
-    # All at once, for some take half a minute to announce theirs and to look for others.
+    # All at once, because some take half a minute to announce and to look up.
     failed = []
     for name, client in stage.clients.items():
         try:
@@ -223,7 +223,7 @@ def get_peers_finds(infohash, wanted, seconds):
 
 
 def new_bind():
-    """An address that nobody has seen: libtorrent shuts out who sends it 50 queries in 10 s."""
+    """Returns an unused address: libtorrent blocks addresses that send it 50 queries in 10 s."""
     return f"10.100.{next(numbers)}.1:0"
 
 
@@ -243,7 +243,7 @@ def addresses(result):
     return {event["addr"] for event in result.of("node")}
 
 
-# --- a node of ours amid them --------------------------------------------------------
+# --- a node of this crate among them -------------------------------------------------
 
 
 def the_table_comes_to_hold_all_who_are_there():
@@ -260,7 +260,7 @@ def a_node_that_was_given_to_start_from_is_in_the_table():
 
 
 def what_is_put_amid_all_is_stored_and_found():
-    # Near different nodes, so that all are asked who do not know the query.
+    # Near different nodes, so that all nodes that do not know the query are queried.
     for number in range(PUTS):
         value = f"amid-all-{number}"
         answer = stage.us.ask("stored", "put", value)
@@ -278,7 +278,7 @@ def what_is_put_amid_all_is_stored_and_found():
 def a_crawl_tells_what_is_announced():
     crawled = stage.us.ask("crawled", "crawl", seconds=120)
     told = set(crawled["infohashes"])
-    # Stored at our own nodes too, which are not so many that they would not all be asked.
+    # Stored at our own nodes too, which are so few that all of them are queried.
     wanted = {torrent.infohash for torrent in stage.torrents.values()}
     assert wanted <= told, f"{wanted - told} are not among {told}"
 
@@ -306,7 +306,7 @@ def a_minute_later_the_table_holds_all_of_them():
 
 
 def missing_clients():
-    """Those that answer but are not in our table; the one given to start from has its own check."""
+    """Returns the nodes that answer but are not in our table; the bootstrap host has its own check."""
     return stage.missing([*stage.us.table().values(), stage.bootstrap[0]])
 
 

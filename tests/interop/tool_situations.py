@@ -24,7 +24,7 @@ INSIDE = "DHT_SITUATIONS_INSIDE"
 HASH = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401"
 NODE = "127.0.0.1:7600"
 
-# No command is given as much time by its --timeout.
+# Longer than the --timeout of any command.
 PATIENCE = 30
 
 
@@ -40,7 +40,7 @@ def without_a_network_a_lookup_ends_with_2_and_says_why():
         assert code == 2, f"{words} exits {code}: {stderr}"
         assert "could not join the DHT within 3 s: no bootstrap host answered" in stderr, stderr
         assert "cannot resolve" in stderr, stderr
-        # Without a name to look up it is the system that says why.
+        # Without a name to resolve, the system reports the reason.
         code, _, stderr = run(
             *words, "--timeout", "3", "--no-default-bootstrap", "--bootstrap", "192.0.32.1:1"
         )
@@ -90,7 +90,7 @@ def a_name_server_that_never_answers_does_not_outlast_the_deadline():
 
 
 def a_node_whose_terminal_is_closed_saves_its_state():
-    # A state is saved only with a node in it, and of the host to start from none is made.
+    # A state is saved only if it contains a node, and a bootstrap host does not count as one.
     with network(), node() as first, node("127.0.0.1:7601", first), tempfile.TemporaryDirectory() as folder:
         state = os.path.join(folder, "dht.state")
         child, terminal = pty.fork()
@@ -168,7 +168,7 @@ def start(*words):
 
 
 def run(*words):
-    """One command to its end, which comes before our patience is over."""
+    """Runs one command to its end, within a time limit."""
     done = subprocess.run([BIN, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=PATIENCE)  # fmt: skip
     return done.returncode, done.stdout, done.stderr
@@ -188,7 +188,7 @@ def node(addr=NODE, *bootstrap):
 
 @contextlib.contextmanager
 def network():
-    """There is nothing but loopback, and it is down otherwise."""
+    """There is no network but loopback."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     try:
         yield
@@ -198,7 +198,7 @@ def network():
 
 @contextlib.contextmanager
 def name_server():
-    """One that takes all questions and answers none."""
+    """A name server that receives queries and answers none."""
     with tempfile.NamedTemporaryFile("w") as conf, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 53))
         conf.write("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n")
@@ -211,7 +211,7 @@ def name_server():
 
 
 def enter_namespaces():
-    """Runs itself again where it may do as it likes; whether that is possible here."""
+    """Runs this program again in namespaces of its own; returns whether that is possible here."""
     for prefix in (["unshare", "--net", "--mount"],
                    ["unshare", "--user", "--map-root-user", "--net", "--mount"]):  # fmt: skip
         try:

@@ -67,7 +67,7 @@ class Transmission:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # The DHT's own messages go to stderr with this.
+                # Sends the messages of the DHT to stderr.
                 env={**os.environ, "TR_DHT_VERBOSE": "1", "HOME": self.directory},
                 preexec_fn=dht_tool.die_with_parent,
             )
@@ -100,7 +100,7 @@ class Transmission:
         # One node a line, the port after a space; a pause of some 8 to 22 s after each.
         with open(os.path.join(self.directory, "dht.bootstrap"), "w") as file:
             file.writelines("%s %d\n" % krpc.split_addr(addr) for addr in bootstrap)
-        # What Transmission saved at its last end: here only an id that we know.
+        # A saved state of Transmission: here only an id that is known.
         with open(os.path.join(self.directory, "dht.dat"), "wb") as file:
             file.write(krpc.bencode({"id": bytes.fromhex(self.node_id)}))
 
@@ -136,7 +136,7 @@ class Transmission:
         raise AssertionError("Transmission refuses its own session id")
 
     def add_magnet(self, infohash):
-        """A magnet without trackers: only the DHT can give it peers."""
+        """Adds a magnet link without trackers, so that only the DHT can find peers."""
         self.rpc("torrent-add", filename=f"magnet:?xt=urn:btih:{infohash}")
 
     def torrent(self, infohash):

@@ -1,4 +1,4 @@
-//! What calls come to while the loop is held up, busy, gone, or somewhere else.
+//! Results of calls while the loop is blocked, busy, gone, or runs elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -10,14 +10,14 @@ use dht_proto::{Announce, Event, Family, InfoHash, Lookup, StartError};
 use futures_lite::StreamExt as _;
 use futures_lite::future::block_on;
 
-use crate::common::net::loops::{LOOPS, Loop};
+use crate::common::net::loops::{Loop, in_each_loop};
 use crate::common::net::nodes::{addr, announces, builder, under_way};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking};
 
-/// Calls that may wait for the loop.
+/// The most calls that wait for the loop.
 const COMMANDS: usize = 8192;
 
-/// Holds the loop up until the sender is dropped.
+/// Blocks the loop until the sender is dropped.
 fn hold(dht: &DhtHandle) -> Sender<()> {
     let ((holding, held), (release, released)) = (channel(), channel::<()>());
     drop(dht.with(move |_, _| {
@@ -35,8 +35,8 @@ fn silent() -> (std::net::UdpSocket, SocketAddr) {
 }
 
 #[test]
-fn calls_past_what_the_loop_takes_are_busy_and_none_blocks() {
-    for &on in LOOPS {
+fn calls_beyond_the_queue_of_commands_return_busy_without_blocking() {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let release = hold(&dht);
         let calls: Vec<_> = (0..COMMANDS).map(|_| dht.stats()).collect();
@@ -52,12 +52,12 @@ fn calls_past_what_the_loop_takes_are_busy_and_none_blocks() {
         drop(release);
         assert!(calls.into_iter().all(|call| call.wait().is_ok()));
         assert!(dht.stats().wait().is_ok());
-    }
+    });
 }
 
 #[test]
-fn what_is_dropped_before_the_loop_hears_of_it_leaves_nothing() {
-    for &on in LOOPS {
+fn calls_dropped_before_the_loop_sees_them_leak_nothing() {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (_socket, hole) = silent();
         let release = hold(&dht);
@@ -73,12 +73,12 @@ fn what_is_dropped_before_the_loop_hears_of_it_leaves_nothing() {
         assert_eq!(dht.with(|node, _| under_way(node)).wait(), Ok((0, 0)));
         assert!(announces(&dht).is_empty());
         assert_eq!(dht.stats().wait().unwrap().queries_out.ping, 0);
-    }
+    });
 }
 
 #[test]
-fn what_was_asked_before_the_end_is_done_and_what_comes_after_it_is_closed() {
-    for &on in LOOPS {
+fn calls_made_before_the_end_complete_and_later_ones_return_closed() {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (release, handle) = (hold(&dht), dht.handle());
         let before = dht.stats();
@@ -89,12 +89,12 @@ fn what_was_asked_before_the_end_is_done_and_what_comes_after_it_is_closed() {
         assert!(before.wait().is_ok());
         assert_eq!(ended.wait(), Ok(()));
         assert_eq!(handle.ready().wait(), Err(CallError::Closed));
-    }
+    });
 }
 
 #[test]
-fn a_refused_start_is_told_at_the_first_read_and_ever_after() {
-    for &on in LOOPS {
+fn a_refused_start_is_returned_by_every_read() {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         dht.set_enabled(false).wait().unwrap();
         let disabled = CallError::Start(StartError::Disabled);
@@ -110,25 +110,25 @@ fn a_refused_start_is_told_at_the_first_read_and_ever_after() {
         let mut call = dht.add_node("127.0.0.1:0".parse().unwrap());
         assert!(matches!(call.wait_timeout(PATIENCE), Err(CallError::Start(_))));
         assert_eq!(call.wait_timeout(PATIENCE), Err(CallError::Closed), "a result is taken once");
-    }
+    });
 }
 
 #[test]
-fn whoever_has_not_joined_waits_until_it_is_ready() {
-    for &on in LOOPS {
+fn ready_waits_until_the_node_has_joined() {
+    in_each_loop(|on| {
         let (dht, other) = (on.spawn(builder()).unwrap(), on.spawn(builder()).unwrap());
         let mut ready = dht.ready();
         assert_eq!(ready.wait_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
         dht.add_node(addr(&other)).wait().unwrap();
         assert_eq!(ready.wait_timeout(PATIENCE), Ok(()));
         assert_eq!(dht.ready().wait(), Ok(()));
-    }
+    });
 }
 
-/// Whoever reads, it is the same types: by threads, and by tasks of an executor that no loop knows of.
+/// Threads and tasks of an executor that is independent of the loop use the same types.
 #[test]
-fn every_loop_serves_those_who_block_and_those_who_await() {
-    for &on in LOOPS {
+fn every_loop_serves_blocking_and_async_callers() {
+    in_each_loop(|on| {
         let nodes = on.network(6);
         let announced = block_on(nodes[1].announce(HASH, Announce::port(7777)).into_future()).unwrap();
         assert!(!announced.acknowledged.is_empty());
@@ -150,12 +150,12 @@ fn every_loop_serves_those_who_block_and_those_who_await() {
         for node in nodes {
             assert_eq!(block_on(node.shutdown()), Ok(()));
         }
-    }
+    });
 }
 
 #[test]
-fn a_node_without_a_socket_serves_a_caller_who_blocks() {
-    for &on in LOOPS {
+fn a_node_without_a_socket_serves_a_blocking_caller() {
+    in_each_loop(|on| {
         let inner = on.spawn(builder()).unwrap();
         let mut starting = builder().bootstrap([addr(&inner).to_string()]);
         let mut events = starting.subscribe();
@@ -184,10 +184,10 @@ fn a_node_without_a_socket_serves_a_caller_who_blocks() {
             assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&inner)]);
             let is_ready = |event: &NetEvent| matches!(event, NetEvent::Node(Event::Ready { .. }));
             assert!(events.iter().any(|event| is_ready(&event)));
-            // It ends, and so do those who serve it.
+            // The node ends, and with it the threads that serve it.
             dht.shutdown().wait().unwrap();
         });
-    }
+    });
 }
 
 #[cfg(feature = "tokio")]
@@ -202,7 +202,7 @@ mod in_a_runtime {
 
     #[cfg(debug_assertions)]
     #[test]
-    fn a_blocking_call_in_a_task_is_caught_with_a_message_that_helps() {
+    fn a_blocking_call_in_a_task_panics_with_a_helpful_message() {
         let dht = Loop::Thread.spawn(builder()).unwrap();
         let handle = dht.handle();
         let caught = |call: fn(DhtHandle)| {
@@ -224,7 +224,7 @@ mod in_a_runtime {
     }
 
     #[test]
-    fn where_a_runtime_lets_block_a_call_blocks() {
+    fn a_call_blocks_where_the_runtime_allows_blocking() {
         let dht = Loop::Thread.spawn(builder()).unwrap();
         let handle = dht.handle();
         let stats =
@@ -236,7 +236,7 @@ mod in_a_runtime {
     }
 
     #[test]
-    fn a_handle_is_awaited_in_another_runtime_than_the_node_s_and_after_its_end() {
+    fn a_handle_is_awaited_in_another_runtime_and_after_the_end_of_the_node() {
         let first = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dht = first.block_on(async { builder().spawn_tokio().unwrap() });
         let mut lookup = runtime().block_on(async {
@@ -255,12 +255,12 @@ mod in_a_runtime {
 
 #[cfg(feature = "smol")]
 #[test]
-fn a_loop_that_nobody_runs_holds_up_its_callers_only_and_closes_when_it_is_dropped() {
+fn a_loop_that_is_not_polled_delays_only_its_callers_and_closes_when_dropped() {
     let (dht, node) = builder().build_smol().unwrap();
     let mut call = dht.stats();
     assert_eq!(call.wait_timeout(Duration::from_millis(10)), Err(CallError::TimedOut));
     drop(node);
-    assert!(call.wait_timeout(PATIENCE).is_ok(), "it was asked before the end");
+    assert!(call.wait_timeout(PATIENCE).is_ok(), "it was called before the end");
     assert_eq!(dht.get_peers(HASH).wait(), Err(CallError::Closed));
     assert!(!dht.is_ready(Family::V4));
 }

@@ -5,13 +5,12 @@ use std::thread;
 
 use dht_proto::net::{CallError, Dht};
 use dht_proto::{
-    Announce, Family, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
+    Announce, Config, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
     UpdatableTorrent,
 };
 
 use crate::common::items::secret;
-use crate::common::local_config;
-use crate::common::net::blocking::{addr, announces, builder, items, under_way, wait_for};
+use crate::common::net::blocking::{announces, builder, items, network, under_way, wait_for};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE};
 use crate::common::raw::{Packet, join, node_list};
 
@@ -25,19 +24,7 @@ fn version(seq: i64, value: &[u8]) -> Item {
     Item::sign(&secret(), SALT, seq, value).unwrap()
 }
 
-/// Nodes that all know each other, so that it is certain who stores what.
-fn network(count: usize) -> Vec<Dht> {
-    let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
-    for node in &nodes {
-        nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
-            node.add_node(addr(other)).wait().unwrap();
-        });
-        wait_for("it knows the others", || node.node_count(Family::V4).wait() == Ok(count - 1));
-    }
-    nodes
-}
-
-/// A node made by hand.
+/// A node whose answers are written by hand.
 struct Fake {
     id: [u8; 20],
     socket: UdpSocket,
@@ -54,10 +41,10 @@ impl Fake {
         self.socket.local_addr().unwrap()
     }
 
-    /// A node that knows this one only.
+    /// Starts a node that knows only this one.
     fn dht(&self) -> Dht {
-        let mut config = local_config();
-        // However slow the machine: nobody is given up.
+        let mut config = Config::private();
+        // No query times out, even on a slow machine.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
         let dht = builder().config(config).spawn().unwrap();
         dht.add_node(self.addr()).wait().unwrap();
@@ -66,7 +53,7 @@ impl Fake {
         dht
     }
 
-    /// Answers everything until it is asked by this method, and returns that query.
+    /// Answers all queries until one of this method arrives, and returns it.
     fn until(&self, method: &str) -> (Packet, SocketAddr) {
         let mut buffer = [0; 1500];
         loop {
@@ -79,7 +66,7 @@ impl Fake {
         }
     }
 
-    /// Answers a `get` with an item and the nodes to ask as well.
+    /// Answers a `get` with an item and a list of nodes.
     fn answer(&self, (query, from): &(Packet, SocketAddr), item: &Item, nodes: &[&Self]) {
         let nodes: Vec<_> = nodes.iter().map(|node| (node.id, node.addr())).collect();
         let fields = join(&[
@@ -143,12 +130,12 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
 }
 
 #[test]
-fn b44_the_next_version_takes_the_place_of_that_very_one() {
+fn b44_the_next_version_replaces_only_the_version_it_was_made_from() {
     let node = Fake::new(0x11);
     let dht = node.dht();
     thread::scope(|scope| {
         let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").wait());
-        // Once to know the number, and once more for the put.
+        // Once to learn the sequence number, and once more for the put.
         for _ in 0..2 {
             node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
         }
@@ -161,7 +148,7 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
 }
 
 #[test]
-fn nothing_follows_the_version_of_the_last_number() {
+fn no_version_follows_the_highest_sequence_number() {
     let nodes = network(3);
     let last = version(i64::MAX, b"3:end");
     assert_eq!(nodes[1].put(&last, None).wait_timeout(PATIENCE).unwrap().report.acknowledged, 2);
@@ -171,29 +158,29 @@ fn nothing_follows_the_version_of_the_last_number() {
 }
 
 #[test]
-fn versions_come_as_they_are_met_also_to_late_comers() {
+fn versions_arrive_as_they_are_found_also_at_later_callers() {
     let (near, far) = (Fake::new(0x11), Fake::new(0x22));
     let dht = near.dht();
     let mut first = dht.get_mutable(secret().public(), salt());
     near.answer(&near.until("get"), &version(1, b"3:one"), &[&far]);
     let asked = far.until("get");
     assert_eq!(first.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
-    assert_eq!(first.outcome(), None, "it goes on");
+    assert_eq!(first.outcome(), None, "the lookup continues");
 
     let mut late = dht.get_mutable(secret().public(), salt());
     assert_eq!(late.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
     far.answer(&asked, &version(2, b"3:two"), &[]);
-    for search in [&mut first, &mut late] {
-        assert_eq!(search.recv_timeout(PATIENCE), Ok(Some(version(2, b"3:two"))));
-        assert_eq!(search.recv_timeout(PATIENCE), Ok(None));
-        assert_eq!(search.outcome().unwrap().unwrap().item, Some(version(2, b"3:two")));
+    for lookup in [&mut first, &mut late] {
+        assert_eq!(lookup.recv_timeout(PATIENCE), Ok(Some(version(2, b"3:two"))));
+        assert_eq!(lookup.recv_timeout(PATIENCE), Ok(None));
+        assert_eq!(lookup.outcome().unwrap().unwrap().item, Some(version(2, b"3:two")));
     }
     assert_eq!(dht.stats().wait().unwrap().queries_out.get, 2, "they shared a lookup");
 }
 
 #[test]
-fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
-    let mut config = local_config();
+fn a_lookup_of_an_item_is_cancelled_when_its_last_handle_is_dropped() {
+    let mut config = Config::private();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
@@ -204,16 +191,16 @@ fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
     let lookups = || dht.with(|node, _| under_way(node)).wait().unwrap().0;
     wait_for("the puts are two, the gets one", || lookups() == 3);
     drop((second, puts));
-    wait_for("nothing is under way", || lookups() == 0);
+    wait_for("nothing is running", || lookups() == 0);
 
-    // Nor does the memory of items run out.
+    // The memory of items is not used up either.
     for round in 0..500_i64 {
         drop(dht.get_mutable(secret().public(), Salt::new(&round.to_be_bytes()).unwrap()));
     }
 }
 
 #[test]
-fn an_item_is_kept_up_until_its_last_holder_drops_it() {
+fn an_item_is_republished_until_its_last_handle_is_dropped() {
     let nodes = network(5);
     let mut first = nodes[3].start_publishing(&version(1, b"3:one"));
     assert_eq!(first.target(), version(1, b"3:one").target());
@@ -233,13 +220,13 @@ fn an_item_is_kept_up_until_its_last_holder_drops_it() {
 
     let announce = nodes[3].start_announcing(HASH, Announce::port(7777));
     drop(newer);
-    wait_for("no item is kept up", || items(&nodes[3]).is_empty());
-    assert_eq!(announces(&nodes[3]).len(), 1, "announces are none of its affairs");
+    wait_for("there is no publication", || items(&nodes[3]).is_empty());
+    assert_eq!(announces(&nodes[3]).len(), 1, "announcements are not affected");
     drop(announce);
 }
 
 #[test]
-fn the_newest_version_stays_when_whoever_gave_it_leaves() {
+fn the_newest_version_stays_published_until_the_last_handle_is_dropped() {
     let dht = builder().spawn().unwrap();
     let older = dht.start_publishing(&version(1, b"3:one"));
     drop(dht.start_publishing(&version(2, b"3:two")));
@@ -249,7 +236,7 @@ fn the_newest_version_stays_when_whoever_gave_it_leaves() {
 }
 
 #[test]
-fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
+fn b46_a_link_is_followed_to_the_peers_of_the_current_torrent() {
     let nodes = network(6);
     let link = UpdatableTorrent { key: secret().public(), salt: salt() };
     assert_eq!(nodes[4].follow(link).wait().unwrap_err(), CallError::NoItem);
@@ -265,8 +252,8 @@ fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
 }
 
 #[test]
-fn what_is_no_item_is_refused_before_anybody_is_asked() {
-    let mut config = local_config();
+fn an_invalid_item_is_refused_before_any_query() {
+    let mut config = Config::private();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
@@ -285,28 +272,10 @@ fn what_is_no_item_is_refused_before_anybody_is_asked() {
 mod task {
     use std::time::Duration;
 
-    use dht_proto::net::Dht;
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::common::net::tasks::{at_work, builder, soon};
-
-    async fn network(count: usize) -> Vec<Dht> {
-        let nodes: Vec<_> = (0..count).map(|_| builder().spawn_tokio().unwrap()).collect();
-        let addrs: Vec<_> = nodes.iter().filter_map(|node| node.local_addr(Family::V4)).collect();
-        for node in &nodes {
-            for &other in addrs.iter().filter(|&&other| Some(other) != node.local_addr(Family::V4)) {
-                node.add_node(other).await.unwrap();
-            }
-            let all = async {
-                while node.node_count(Family::V4).await != Ok(count - 1) {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            soon(all).await;
-        }
-        nodes
-    }
+    use crate::common::net::tasks::{at_work, builder, network, soon};
 
     #[tokio::test]
     async fn items_are_put_found_and_replaced() {
@@ -330,13 +299,13 @@ mod task {
     }
 
     #[tokio::test]
-    async fn an_item_is_kept_up_as_long_as_its_handle_lives() {
+    async fn an_item_is_republished_until_its_handle_is_dropped() {
         let nodes = network(4).await;
         let mut kept = nodes[3].start_publishing(&version(1, b"3:one"));
         assert_eq!(soon(kept.recv()).await.unwrap().acknowledged.len(), 3);
         assert_eq!(nodes[3].with(|node, _| node.publications().count()).await.unwrap(), 1);
         drop(kept);
-        // Whatever was given up before a call is given up when it is answered.
+        // Commands are taken in order, so the publication is stopped before the next call is answered.
         assert_eq!(nodes[3].with(|node, _| node.publications().count()).await, Ok(0));
     }
 
@@ -353,14 +322,14 @@ mod task {
     }
 
     #[tokio::test]
-    async fn calls_given_up_on_the_way_leave_nothing() {
-        let mut config = local_config();
+    async fn calls_dropped_in_flight_leak_nothing() {
+        let mut config = Config::private();
         let hole = Fake::new(0);
         config.lookup.only = Some(hole.addr());
         let owner = builder().config(config).spawn_tokio().unwrap();
         let link = UpdatableTorrent { key: secret().public(), salt: salt() };
         let moment = Duration::from_millis(30);
-        // Both wait for what the silent node has, which is never known.
+        // Both wait for the silent node, which never answers.
         let putting = owner.put_mutable(&secret(), salt(), b"0:");
         assert!(timeout(moment, putting).await.is_err());
         assert!(timeout(moment, owner.follow(link)).await.is_err());

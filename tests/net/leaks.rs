@@ -1,4 +1,4 @@
-//! Ten thousand lookups among real nodes, given up at random moments, leave nothing behind.
+//! Ten thousand lookups among real nodes, dropped at random moments, leak nothing.
 
 use std::thread;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio::time::{sleep, timeout};
 const USERS: u64 = 4;
 const LOOKUPS_EACH: usize = 2500;
 
-/// What a user holds at most; all of them together fill the node.
+/// The most lookups of one user; those of all users fill the node.
 const HELD: usize = 5;
 
-/// A node with slots for less than they hold: the rest waits.
+/// Limits with fewer slots than the users need: the other lookups wait.
 fn few() -> Limits {
     let mut few = limits();
     few.lookups = 12;
@@ -25,7 +25,7 @@ fn few() -> Limits {
 }
 
 #[test]
-fn ten_thousand_searches_of_threads_leave_nothing() {
+fn ten_thousand_lookups_from_threads_leak_nothing() {
     let nodes = network(6);
     let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]);
     let dht = dht.spawn().unwrap();
@@ -50,9 +50,9 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
     wait_for("lookups and queries end", || dht.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
 }
 
-/// Faster than the node takes them.
+/// Lookups are dropped faster than the node starts them.
 #[test]
-fn ten_thousand_searches_that_are_dropped_at_once_leave_nothing() {
+fn ten_thousand_lookups_that_are_dropped_at_once_leak_nothing() {
     let nodes = network(3);
     let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
@@ -64,7 +64,7 @@ fn ten_thousand_searches_that_are_dropped_at_once_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_searches_of_tasks_leave_nothing() {
+async fn ten_thousand_lookups_from_tasks_leak_nothing() {
     let nodes = tokio::task::block_in_place(|| network(6));
     let start = addr(&nodes[0]).to_string();
     let owner = builder().limits(few()).bootstrap([start]).spawn_tokio().unwrap();
@@ -77,8 +77,8 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
             while started < LOOKUPS_EACH {
                 held.push(dht.lookup(any_lookup(&mut rng), LookupOptions::default()));
                 started += 1;
-                if let Some(search) = held.last_mut() {
-                    let _ = timeout(any_moment(&mut rng) * 4, search.recv()).await;
+                if let Some(lookup) = held.last_mut() {
+                    let _ = timeout(any_moment(&mut rng) * 4, lookup.recv()).await;
                 }
                 if rng.below(HELD) == 0 || held.len() == HELD {
                     held.clear();
@@ -90,7 +90,7 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
         user.await.unwrap();
     }
     soon("lookups and queries end", async || at_work(&owner).await == Ok((0, 0))).await;
-    // A task whose end has been told is counted for a moment longer.
+    // A task that has ended is counted for a moment longer.
     let tasks = || Handle::current().metrics().num_alive_tasks();
     soon("no task but the node's own is left", async || tasks() == 1).await;
     owner.shutdown().await.unwrap();
@@ -118,7 +118,7 @@ fn any_lookup(rng: &mut SimRng) -> Lookup {
     }
 }
 
-/// From before the first answer to after the last.
+/// Returns a time from before the first answer to after the last.
 fn any_moment(rng: &mut SimRng) -> Duration {
     let most = rng.up_to(Duration::from_millis(2));
     rng.up_to(most)

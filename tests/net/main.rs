@@ -5,10 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announcements;
 mod handle;
 #[cfg(feature = "items")]
 mod items;
-mod kept;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod leaks;
 mod persist;
@@ -19,4 +19,5 @@ mod sockets;
 mod surveys;
 #[cfg(feature = "tokio")]
 mod task;
+mod testnet;
 mod thread;

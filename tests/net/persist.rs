@@ -1,4 +1,4 @@
-//! The state file of a node on real sockets, and what becomes of it when things go wrong.
+//! The state file of a node on real sockets, also when things go wrong.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -14,9 +14,9 @@ use crate::common;
 #[cfg(feature = "items")]
 use crate::common::net::blocking::items;
 use crate::common::net::blocking::{addr, announces, builder, network, wait_for};
-use crate::common::net::{LOOPBACK, PATIENCE};
+use crate::common::net::{LOOPBACK, PATIENCE, start};
 
-/// A folder that goes with the test.
+/// A folder that is removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -46,10 +46,10 @@ impl Drop for Folder {
 }
 
 fn first(events: &mut NetEvents, is_wanted: impl Fn(&NetEvent) -> bool) -> NetEvent {
-    events.iter().find(is_wanted).expect("it is told")
+    events.iter().find(is_wanted).expect("it is reported")
 }
 
-/// A state of nodes that nobody ever was, as long as a full table's, and of two announces.
+/// Returns a state of invented nodes, as long as that of a full table, and of two announces.
 fn snapshot(seed: u8, count: u16) -> Vec<u8> {
     let mut text = format!("d5:nodes{}:", usize::from(count) * 6).into_bytes();
     for index in 0..count {
@@ -74,10 +74,10 @@ fn bytes_in(path: &Path) -> Vec<u8> {
 fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let folder = Folder::new("restart");
     let nodes = network(14);
-    // Node 0 is its bootstrap host, and kept and saved like the others.
+    // Node 0 is the bootstrap host, and is kept and saved like the others.
     let start = addr(&nodes[0]).to_string();
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    wait_for("it knows the others", || dht.node_count(Family::V4).wait().unwrap() >= 10);
+    wait_for("the others are in the table", || dht.node_count(Family::V4).wait().unwrap() >= 10);
     let id = dht.id(Family::V4).wait().unwrap();
     dht.shutdown().wait().unwrap();
     assert_eq!(folder.names(), ["dht.state"], "nothing else is left");
@@ -98,31 +98,31 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     wait_for("all have answered", || dht.node_count(Family::V4).wait().unwrap() >= saved);
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     assert_eq!(dht.with(|node, _| node.restored_count(Family::V4)).wait(), Ok(0));
-    assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not asked");
+    assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not queried");
 }
 
 #[test]
-fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
+fn a_saved_announcement_continues_on_time_when_it_is_started_again() {
     let folder = Folder::new("announces");
     let nodes = network(6);
     let start = addr(&nodes[0]).to_string();
     let [wanted, unwanted] = [InfoHash::from([1; 20]), InfoHash::from([2; 20])];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = [wanted, unwanted].map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
-    rounds
+    let mut handles = [wanted, unwanted].map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
+    handles
         .iter_mut()
-        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+        .for_each(|handle| assert!(handle.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("there is a node to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
     dht.shutdown().wait().unwrap();
-    drop(rounds);
+    drop(handles);
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 2);
 
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert!(matches!(events.recv_timeout(PATIENCE), Ok(NetEvent::Restored { announces: 2, skipped: 0, .. })));
-    assert!(announces(&dht).is_empty(), "none before somebody wants it");
-    let rounds = dht.start_announcing(wanted, Announce::port(4242));
+    assert!(announces(&dht).is_empty(), "there is none before it is started");
+    let announcement = dht.start_announcing(wanted, Announce::port(4242));
     let mut changed = dht.start_announcing(unwanted, Announce::port(4343));
     assert!(
         changed.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0,
@@ -132,15 +132,15 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
     assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
-    drop((rounds, changed));
-    wait_for("they are given up", || announces(&dht).is_empty());
+    drop((announcement, changed));
+    wait_for("they are stopped", || announces(&dht).is_empty());
     dht.shutdown().wait().unwrap();
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
 }
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
+fn b44_31_a_saved_publication_continues_on_time_when_it_is_started_again() {
     use common::items::{VALUE, signed};
     use dht_proto::Item;
 
@@ -149,20 +149,20 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let start = addr(&nodes[0]).to_string();
     let [wanted, unwanted] = [signed(3, VALUE), Item::immutable(VALUE).unwrap()];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = [&wanted, &unwanted].map(|item| dht.start_publishing(item));
-    rounds
+    let mut handles = [&wanted, &unwanted].map(|item| dht.start_publishing(item));
+    handles
         .iter_mut()
-        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+        .for_each(|handle| assert!(handle.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("there is a node to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
     assert_eq!(dht.saved_items().wait(), Ok(vec![]));
     dht.shutdown().wait().unwrap();
-    drop(rounds);
+    drop(handles);
 
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert!(matches!(events.recv_timeout(PATIENCE), Ok(NetEvent::Restored { items: 2, skipped: 0, .. })));
-    assert!(items(&dht).is_empty(), "none before somebody wants it");
+    assert!(items(&dht).is_empty(), "there is none before it is started");
     let saved = dht.saved_items().wait().unwrap();
     assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
     let _rounds = dht.start_publishing(&wanted);
@@ -173,24 +173,24 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
 }
 
 #[test]
-fn a_refused_announce_leaves_the_saved_one_for_later() {
+fn a_refused_announce_does_not_remove_the_saved_one() {
     let folder = Folder::new("refused");
     let nodes = network(4);
     let start = addr(&nodes[0]).to_string();
     let infohash = InfoHash::from([1; 20]);
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = dht.start_announcing(infohash, Announce::port(4242));
-    assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0);
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 2);
+    let mut announcement = dht.start_announcing(infohash, Announce::port(4242));
+    assert!(announcement.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0);
+    wait_for("there is a node to save", || dht.node_count(Family::V4).wait().unwrap() >= 2);
     dht.shutdown().wait().unwrap();
 
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let refused = dht.start_announcing(infohash, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
     assert_eq!(refused, CallError::Start(StartError::PortZero));
-    assert!(announces(&dht).is_empty(), "nobody holds it");
+    assert!(announces(&dht).is_empty(), "it has no handle");
     let _rounds = dht.start_announcing(infohash, Announce::port(4242));
     let kept = announces(&dht);
-    assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it goes on: {kept:?}");
+    assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it continues: {kept:?}");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
         builder().bootstrap([&start]).state(folder.state()).save_every(Duration::from_millis(50));
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    first(&mut events, |notice| *notice == NetEvent::StateSaved);
+    first(&mut events, |event| *event == NetEvent::StateSaved);
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
     fs::remove_file(folder.state()).unwrap();
     wait_for("it is saved again", || folder.state().exists());
@@ -214,11 +214,11 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
 }
 
 #[test]
-fn a_node_that_knows_nobody_leaves_the_file_alone() {
+fn a_node_without_contacts_does_not_overwrite_the_state_file() {
     let folder = Folder::new("alone");
     let old = snapshot(1, 50);
     fs::write(folder.state(), &old).unwrap();
-    // Its address policy refuses nobody, but 60.x.x.x does not answer from loopback.
+    // The address policy allows all addresses, but 60.x.x.x does not answer on loopback.
     let dht = builder().state(folder.state()).save_every(Duration::from_millis(1)).spawn().unwrap();
     assert!(!dht.save_state().wait().unwrap());
     thread::sleep(Duration::from_millis(50));
@@ -237,9 +237,9 @@ fn c_14_clearing_forgets_the_nodes_and_removes_the_file() {
     let nodes = network(3);
     let dht = builder().state(folder.state()).spawn().unwrap();
     dht.add_node(addr(&nodes[1])).wait().unwrap();
-    wait_for("it knows somebody", || dht.node_count(Family::V4).wait().unwrap() > 0);
+    wait_for("there is a node in the table", || dht.node_count(Family::V4).wait().unwrap() > 0);
     assert!(dht.save_state().wait().unwrap() && folder.state().exists());
-    // Nobody is left whom it could hear of again.
+    // No node is left from which it could learn of others.
     nodes.into_iter().for_each(|node| node.shutdown().wait().unwrap());
     dht.clear_state().wait().unwrap();
     dht.clear_state().wait().unwrap();
@@ -255,7 +255,7 @@ fn c_14_clearing_forgets_the_nodes_and_removes_the_file() {
 }
 
 #[test]
-fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
+fn c_14_a_damaged_state_file_is_moved_aside_and_the_node_starts_without_it() {
     let folder = Folder::new("bad");
     let mut bad = snapshot(1, 50);
     bad[700] ^= 1;
@@ -286,7 +286,7 @@ fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
 }
 
 #[test]
-fn c_14_what_is_no_state_is_refused_and_left_as_it_is() {
+fn c_14_a_file_that_is_not_a_state_is_refused_and_left_unchanged() {
     let folder = Folder::new("other");
     let torrent =
         b"d8:announce19:udp://192.0.2.1:69/4:infod6:lengthi1e4:name1:a6:pieces0:e5:nodesl12:192.0.2.1:69ee";
@@ -301,21 +301,21 @@ fn c_14_what_is_no_state_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn an_empty_file_is_a_state_that_is_not_there_yet() {
+fn an_empty_file_counts_as_no_state() {
     let folder = Folder::new("empty");
     fs::write(folder.state(), b"").unwrap();
     assert_eq!(StateFile::new(folder.state()).load().unwrap(), Loaded::Nothing);
     let nodes = network(3);
     let start = addr(&nodes[0]).to_string();
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
+    wait_for("there is a node to save", || dht.save_state().wait().unwrap());
     dht.shutdown().wait().unwrap();
     assert_eq!(folder.names(), ["dht.state"]);
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
 }
 
 #[test]
-fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_it() {
+fn a_state_whose_overwriting_in_place_was_interrupted_is_read_from_its_copy() {
     let folder = Folder::new("rescue");
     let (old, new, file) = (snapshot(1, 3), snapshot(2, 50), StateFile::new(folder.state()));
     fs::write(folder.0.join("dht.state.rescue"), &new).unwrap();
@@ -331,7 +331,7 @@ fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_i
     assert!(matches!(file.load().unwrap(), Loaded::State(_)));
     #[cfg(unix)]
     if std::os::unix::fs::chown(folder.0.join("dht.state.rescue"), Some(1), None).is_ok() {
-        assert_eq!(file.load().unwrap(), Loaded::Nothing, "somebody else has planted it");
+        assert_eq!(file.load().unwrap(), Loaded::Nothing, "it was planted by another user");
     }
     fs::write(folder.state(), b"dear diary,\n").unwrap();
     assert!(file.load().is_err(), "that is another file");
@@ -343,7 +343,7 @@ fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_i
 
 #[cfg(unix)]
 #[test]
-fn a_link_is_followed_to_the_file_that_it_leads_to() {
+fn a_symbolic_link_to_the_state_file_is_followed() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new("link");
@@ -378,11 +378,12 @@ fn a_link_is_followed_to_the_file_that_it_leads_to() {
 #[test]
 fn a_pipe_a_device_and_a_folder_are_refused_and_never_opened_or_moved() {
     let folder = Folder::new("devices");
-    // The device is one like /dev/null.
+    // A device like /dev/null.
     for (what, program, rest) in
         [("pipe", "mkfifo", &[][..]), ("folder", "mkdir", &[]), ("device", "mknod", &["c", "1", "3"])]
     {
-        let made = Command::new(program).arg(folder.state()).args(rest).status();
+        let made =
+            start(Command::new(program).arg(folder.state()).args(rest)).and_then(|mut child| child.wait());
         if !made.is_ok_and(|status| status.success()) {
             eprintln!("skipped: no {what} can be made here");
             continue;
@@ -404,7 +405,7 @@ fn a_pipe_a_device_and_a_folder_are_refused_and_never_opened_or_moved() {
 
 #[cfg(unix)]
 #[test]
-fn nothing_is_written_through_a_link_that_somebody_has_planted() {
+fn nothing_is_written_through_a_planted_symbolic_link() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new("planted");
@@ -469,28 +470,28 @@ fn a_lock_ends_with_the_process_however_that_ends() {
 }
 
 #[test]
-fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
+fn announcements_that_are_not_started_again_stay_saved_with_their_age() {
     let folder = Folder::new("unclaimed");
     let nodes = network(6);
     let start = addr(&nodes[0]).to_string();
     let infohashes = [1, 2].map(|byte| InfoHash::from([byte; 20]));
     let spawn = || builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let dht = spawn();
-    let mut rounds = infohashes.map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
-    rounds
+    let mut handles = infohashes.map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
+    handles
         .iter_mut()
-        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+        .for_each(|handle| assert!(handle.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("there is a node to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
     dht.shutdown().wait().unwrap();
-    drop(rounds);
+    drop(handles);
 
-    // One that has other things to do, and another one that takes up only the first.
+    // One run that starts none of them, and another that starts only the first.
     let dht = spawn();
-    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
+    wait_for("there is a node to save", || dht.save_state().wait().unwrap());
     dht.shutdown().wait().unwrap();
     let dht = spawn();
-    let rounds = dht.start_announcing(infohashes[0], Announce::port(4242));
-    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
+    let announcement = dht.start_announcing(infohashes[0], Announce::port(4242));
+    wait_for("there is a node to save", || dht.save_state().wait().unwrap());
     let saved = |infohash| {
         let bytes = bytes_in(&folder.state());
         let state = State::parse(&bytes).unwrap();
@@ -498,16 +499,16 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
         state.announces().find(|saved| saved.infohash == infohash)
     };
     assert!(infohashes.iter().all(|infohash| saved(*infohash).unwrap().acknowledged > 0));
-    drop(rounds);
-    wait_for("it is given up", || announces(&dht).is_empty());
+    drop(announcement);
+    wait_for("it is stopped", || announces(&dht).is_empty());
     dht.shutdown().wait().unwrap();
-    assert_eq!(saved(infohashes[0]), None, "whoever gives it up does not want it saved");
+    assert_eq!(saved(infohashes[0]), None, "a stopped announcement is not saved");
     assert_eq!(saved(infohashes[1]).unwrap().announce, Announce::port(4242));
 
     let dht = spawn();
-    wait_for("it knows somebody", || dht.node_count(Family::V4).wait().unwrap() > 0);
+    wait_for("there is a node in the table", || dht.node_count(Family::V4).wait().unwrap() > 0);
     dht.clear_state().wait().unwrap();
-    wait_for("it knows somebody again", || dht.save_state().wait().unwrap());
+    wait_for("there is a node in the table again", || dht.save_state().wait().unwrap());
     assert_eq!(saved(infohashes[1]), None, "a state that was cleared does not come back");
 }
 
@@ -567,7 +568,7 @@ fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
     let folder = Folder::new("foreign");
     let old = b"d2:id20:abcdefghij01234567895:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
     fs::write(folder.state(), old).unwrap();
-    // The address does not answer from loopback, so there is nothing to save.
+    // The address does not answer on loopback, so there is nothing to save.
     for _ in 0..3 {
         builder().state(folder.state()).spawn().unwrap().shutdown().wait().unwrap();
     }
@@ -581,7 +582,7 @@ fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
     assert_eq!(bytes_in(&folder.0.join("dht.state.foreign")), old);
     assert_eq!(bytes_in(&folder.0.join("dht.state.foreign.1")), other);
 
-    // A node that cannot have its socket touches no file.
+    // A node that cannot bind its socket touches no file.
     fs::write(folder.state(), b"something else").unwrap();
     let taken = std::net::UdpSocket::bind(LOOPBACK).unwrap();
     let error = builder().bind(taken.local_addr().unwrap()).state(folder.state()).spawn().unwrap_err();
@@ -590,7 +591,7 @@ fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
 }
 
 #[test]
-fn a_chosen_id_goes_before_the_saved_one() {
+fn a_configured_id_overrides_the_saved_one() {
     let folder = Folder::new("chosen");
     fs::write(folder.state(), snapshot(1, 3)).unwrap();
     let mut config = Config::default();
@@ -600,7 +601,7 @@ fn a_chosen_id_goes_before_the_saved_one() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_or_written_is_told() {
+fn a_state_file_that_cannot_be_read_or_written_is_reported() {
     let folder = Folder::new("errors");
     fs::create_dir(folder.state()).unwrap();
     let error = builder().state(folder.state()).spawn().unwrap_err();
@@ -617,12 +618,12 @@ fn a_file_that_cannot_be_read_or_written_is_told() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     fs::remove_dir_all(missing).unwrap();
-    first(&mut events, |notice| matches!(notice, NetEvent::StateUnsaved { .. }));
+    first(&mut events, |event| matches!(event, NetEvent::StateUnsaved { .. }));
     assert!(dht.save_state().wait().is_err());
 }
 
 #[test]
-fn what_a_killed_program_left_is_removed_once_it_is_old() {
+fn temporary_files_of_a_killed_program_are_removed_when_they_are_old() {
     let folder = Folder::new("left");
     let file = StateFile::new(folder.state());
     file.save(&snapshot(1, 3)).unwrap();
@@ -636,18 +637,14 @@ fn what_a_killed_program_left_is_removed_once_it_is_old() {
     assert_eq!(folder.names(), left);
 }
 
-/// Tells a child of a test which file it is about.
+/// The environment variable that names the file of a test to its child process.
 const CHILD: &str = "DHT_PROTO_STATE";
 
-/// Runs a test of this program as a program of its own.
+/// Runs a test of this program in a process of its own.
 fn child(test: &str, state: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(CHILD, state)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).env(CHILD, state);
+    start(command.stdout(Stdio::piped()).stderr(Stdio::null())).unwrap()
 }
 
 #[test]
@@ -674,7 +671,7 @@ fn c_14_a_kill_at_any_moment_of_saving_leaves_the_old_state_or_the_new() {
         let mut child = child("persist::saves_until_it_is_killed", &folder.state());
         let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         assert!(lines.map(Result::unwrap).any(|line| line.contains("saving")));
-        // Xorshift: anywhere in the first few saves.
+        // A random moment (xorshift) in the first few saves.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

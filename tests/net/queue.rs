@@ -7,12 +7,11 @@ use std::thread;
 
 use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
-    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
-    Salt, SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, Salt,
+    SecretKey, StartError,
 };
 
-use crate::common::local_config;
-use crate::common::net::blocking::{addr, builder, under_way, wait_for};
+use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};
 use crate::common::net::tasks::{at_work, soon};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use crate::common::raw::{ID, Packet, join, spread, value_list};
@@ -27,33 +26,13 @@ fn hash(index: usize) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-/// The host is dual-stack, if it has IPv6: the default limits are good for 32 lookups then.
+/// Returns an IPv6 address to bind if the host has IPv6: the default limits have room for 32 lookups then.
 fn v6() -> Option<SocketAddr> {
     let any = "[::1]:0".parse().unwrap();
     UdpSocket::bind(any).is_ok().then_some(any)
 }
 
-/// As many queries as one likes between two nodes: a real network is larger.
-fn unhurried() -> Config {
-    let mut config = local_config();
-    (config.queries_per_source, config.source_burst) = (100_000, 100_000);
-    (config.queries_per_node, config.node_burst) = (100_000, 100_000);
-    config
-}
-
-/// Nodes that answer whatever one source asks.
-fn patient_network() -> Vec<Dht> {
-    let config = unhurried();
-    let builder = || builder().config(config.clone());
-    let first = builder().spawn().unwrap();
-    let start = addr(&first).to_string();
-    let mut nodes = vec![first];
-    nodes.extend((0..5).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    nodes.iter().skip(1).for_each(|node| assert_eq!(node.ready().wait_timeout(PATIENCE), Ok(())));
-    nodes
-}
-
-/// A host that hears what it is asked, and answers when it is told.
+/// A host whose answers are written by the test.
 struct Hole(UdpSocket);
 
 impl Hole {
@@ -67,20 +46,20 @@ impl Hole {
         self.0.local_addr().unwrap()
     }
 
-    fn hear(&self) -> (Packet, SocketAddr) {
-        self.heard().expect("it is asked")
+    fn query(&self) -> (Packet, SocketAddr) {
+        self.try_query().expect("it is queried")
     }
 
-    fn heard(&self) -> Option<(Packet, SocketAddr)> {
+    fn try_query(&self) -> Option<(Packet, SocketAddr)> {
         let mut buffer = [0; 1500];
         let (len, from) = self.0.recv_from(&mut buffer).ok()?;
         Some((Packet::checked(self.addr(), &buffer[..len]), from))
     }
 
-    /// The torrent of the next `get_peers`. One that is sent again after a stall counts once.
+    /// Returns the torrent of the next `get_peers`. One that is sent again after a stall counts once.
     fn asked_for(&self, before: &[InfoHash]) -> InfoHash {
         loop {
-            let (query, _) = self.hear();
+            let (query, _) = self.query();
             let infohash = <[u8; 20]>::try_from(query.string("a.info_hash").unwrap()).unwrap();
             let infohash = InfoHash::from_bytes(infohash);
             if !before.contains(&infohash) {
@@ -94,7 +73,7 @@ impl Hole {
     }
 }
 
-/// A node for two lookups at a time.
+/// Limits for two lookups at a time.
 fn for_two() -> Limits {
     let mut two = limits();
     two.lookups = 2;
@@ -108,10 +87,9 @@ fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
 }
 
 #[test]
-fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
-    let nodes = patient_network();
-    let mut builder =
-        builder().config(unhurried()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
+fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
+    let nodes = network(6);
+    let mut builder = builder().limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -123,8 +101,8 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
     let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE)).collect();
     let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index))).collect();
     let scrapes: Vec<_> = (0..10).map(|index| dht.scrape(hash(2000 + index))).collect();
-    for mut search in lookups.drain(..).chain(scrapes) {
-        assert!(search.wait_timeout(PATIENCE).unwrap().report.answered > 0);
+    for mut lookup in lookups.drain(..).chain(scrapes) {
+        assert!(lookup.wait_timeout(PATIENCE).unwrap().report.answered > 0);
     }
     for key in &mut keys {
         assert!(key.wait_timeout(PATIENCE).unwrap().report.answered > 0);
@@ -137,9 +115,9 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
-    let nodes = tokio::task::block_in_place(patient_network);
-    let mut builder = Dht::builder().config(unhurried()).bind(LOOPBACK);
+async fn hundreds_of_announcements_publications_and_lookups_succeed_from_tasks() {
+    let nodes = tokio::task::block_in_place(|| network(6));
+    let mut builder = Dht::builder().config(Config::private()).bind(LOOPBACK);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -156,8 +134,8 @@ async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
     for index in 0..LOOKUPS {
         lookups.push(dht.get_peers(hash(1000 + index)));
     }
-    for search in &mut lookups {
-        assert!(soon(&mut *search).await.unwrap().report.answered > 0);
+    for lookup in &mut lookups {
+        assert!(soon(&mut *lookup).await.unwrap().report.answered > 0);
     }
     for key in &mut keys {
         assert!(soon(&mut *key).await.unwrap().report.answered > 0);
@@ -169,7 +147,7 @@ async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
 }
 
 #[test]
-fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
+fn waiting_calls_start_in_order_and_never_if_they_are_dropped() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).spawn().unwrap();
     let mut first = ask(&dht, &hole, 1);
@@ -179,20 +157,20 @@ fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
     let report = fourth.report().wait().unwrap();
     assert_eq!((report.kind, report.target), (LookupKind::GetPeers, hash(4).into()));
     assert_eq!((report.queried, fourth.outcome()), (0, None));
-    // Whoever joins a search that waits, shares it.
+    // A caller that joins a waiting lookup shares it.
     let shared = ask(&dht, &hole, 4);
     assert_eq!(dht.with(|node, _| under_way(node)).wait().unwrap().0, 2);
     drop((third, fourth));
     assert_eq!(first.recv_timeout(std::time::Duration::ZERO), Err(CallError::TimedOut));
     drop(first);
-    assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "of those that are left the oldest");
+    assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "the oldest of those that are left");
     drop(shared);
     assert_eq!(hole.asked_for(&[hash(1), hash(2), hash(4)]), hash(5));
     assert!(fifth.report().wait().unwrap().queried > 0);
 }
 
 #[test]
-fn the_queue_has_an_end_that_the_error_names() {
+fn a_full_queue_returns_an_error_with_its_limit() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).queue(1).spawn().unwrap();
     let held = [1, 2, 3].map(|index| ask(&dht, &hole, index));
@@ -209,7 +187,7 @@ fn the_queue_has_an_end_that_the_error_names() {
     let _held = [1, 2].map(|index| ask(&dht, &hole, index));
     assert_eq!(ask(&dht, &hole, 3).wait().unwrap_err(), CallError::Start(FULL));
 
-    // What would never have a slot does not wait for one.
+    // A call that can never have a slot does not wait for one.
     let mut none = limits();
     none.scrapes = 0;
     let dht = builder().limits(none).spawn().unwrap();
@@ -218,69 +196,69 @@ fn the_queue_has_an_end_that_the_error_names() {
 }
 
 #[test]
-fn queries_of_single_nodes_wait_as_well() {
+fn queries_to_single_nodes_wait_in_the_queue_too() {
     let [host, hole] = [Hole::new(), Hole::new()];
     let mut limits = limits();
     (limits.inflight, limits.samplings) = (1, 1);
     let dht = builder().limits(limits).spawn().unwrap();
-    let (host_addr, hole_addr) = (host.addr(), hole.addr());
-    thread::scope(|scope| {
-        // It takes the one slot until it times out.
-        let unanswered = scope.spawn(|| dht.ping(hole_addr).wait());
-        hole.hear();
-        let pings = [1, 2, 3].map(|_| scope.spawn(|| dht.ping(host_addr).wait()));
-        let samples = [1, 2].map(|_| scope.spawn(|| dht.sample_infohashes(host_addr, NodeId::ZERO).wait()));
-        dht.add_node(host_addr).wait().unwrap();
-        // Nobody joins it: it ends when it is not asked for long.
-        thread::spawn(move || {
-            while let Some(heard) = host.heard() {
-                host.answer(&heard, b"");
-            }
-        });
-        assert_eq!(unanswered.join().unwrap(), Err(CallError::Query(QueryError::TimedOut)));
-        for ping in pings {
-            assert_eq!(ping.join().unwrap().unwrap().id.as_bytes(), &ID);
+    // The first ping takes the only slot.
+    let first = dht.ping(hole.addr());
+    let asked = hole.query();
+    let pings = [1, 2, 3].map(|_| dht.ping(host.addr()));
+    let samples = [1, 2].map(|_| dht.sample_infohashes(host.addr(), NodeId::ZERO));
+    dht.add_node(host.addr()).wait().unwrap();
+    // Commands are taken in order, so all calls are waiting by now.
+    assert_eq!(dht.stats().wait().unwrap().queries_out.total(), 1);
+    hole.answer(&asked, b"");
+    assert!(first.wait().is_ok());
+    // The thread ends when no query has come for long.
+    thread::spawn(move || {
+        while let Some(query) = host.try_query() {
+            host.answer(&query, b"");
         }
-        samples.into_iter().for_each(|sample| assert!(sample.join().unwrap().is_ok()));
-        wait_for("it is kept", || dht.node_count(Family::V4).wait() == Ok(1));
     });
+    for ping in pings {
+        assert_eq!(ping.wait().unwrap().id.as_bytes(), &ID);
+    }
+    samples.into_iter().for_each(|sample| assert!(sample.wait().is_ok()));
+    wait_for("it enters the table", || dht.node_count(Family::V4).wait() == Ok(1));
 }
 
 #[test]
-fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
+fn waiting_calls_end_with_the_node_and_fail_when_it_is_disabled() {
     let hole = Hole::new();
     let mut one = for_two();
     one.inflight = 2;
     let dht = builder().limits(one).spawn().unwrap();
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    let mut handles = [1, 2, 3].map(|index| ask(&dht, &hole, index));
     dht.set_enabled(false).wait().unwrap();
     let disabled = CallError::Start(StartError::Disabled);
-    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(disabled));
+    assert_eq!(handles[2].wait_timeout(PATIENCE), Err(disabled));
     dht.set_enabled(true).wait().unwrap();
 
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
-    let heard = [hole.hear(), hole.hear()];
-    assert_ne!(heard[0].0.string("t"), heard[1].0.string("t"));
+    let mut handles = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    let queries = [hole.query(), hole.query()];
+    assert_ne!(queries[0].0.string("t"), queries[1].0.string("t"));
     let borrowed = dht.handle();
     let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()).wait());
     dht.shutdown().wait().unwrap();
     assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
-    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(CallError::Closed));
-    assert_eq!(searches[2].report().wait(), Err(CallError::Closed));
+    assert_eq!(handles[2].wait_timeout(PATIENCE), Err(CallError::Closed));
+    assert_eq!(handles[2].report().wait(), Err(CallError::Closed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_leaves_takes_its_call_from_the_queue() {
+async fn a_call_leaves_the_queue_when_its_task_is_dropped() {
     let hole = Hole::new();
     let mut limits = for_two();
     limits.inflight = 2;
-    let builder = Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
+    let builder = Dht::builder().config(Config::private()).limits(limits).bind(LOOPBACK);
     let dht = builder.bootstrap::<String>([]).queue(2).spawn_tokio().unwrap();
     let ask = |index| ask(&dht, &hole, index);
     let _held = (ask(1), ask(2));
     assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
     for _ in 0..10 {
-        // Two places in the queue: one is taken by a search, and one by a ping, for a moment.
+        // The queue has two places: one is taken by a lookup, and for a moment one by a ping.
         let waiting = ask(3);
         let mut ping = pin!(dht.ping(hole.addr()));
         assert!(futures_poll(ping.as_mut()).await, "it waits");
@@ -296,7 +274,7 @@ async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
-/// A swarm of which each of twelve nodes knows another part.
+/// Creates a swarm of which each of twelve nodes stores another part.
 fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
     (0..12_u16)
         .map(|node| {
@@ -306,7 +284,7 @@ fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
         .collect()
 }
 
-/// Looks for the peers of the swarm, and returns how many were found, and whether there were more.
+/// Looks up the peers of the swarm, and returns how many were found, and whether there were more.
 fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
@@ -317,7 +295,7 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 1500];
-            // It ends when nobody has asked for long, or with the test.
+            // The thread ends when no query has come for long, or with the test.
             while let Ok((len, from)) = socket.recv_from(&mut buffer) {
                 let query = Packet::checked(socket.local_addr().unwrap(), &buffer[..len]);
                 let is_asked = query.method() == "get_peers";
@@ -327,12 +305,12 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
         });
     }
     addrs.iter().for_each(|addr| dht.add_node(*addr).wait().unwrap());
-    wait_for("all of them are known", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
+    wait_for("all of them are in the table", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
     let mut options = LookupOptions::default();
     (options.k, options.max_peers) = (16, max_peers);
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), options);
-    let report = search.wait_timeout(PATIENCE).unwrap().report;
-    let peers: BTreeSet<SocketAddr> = search.into_iter().collect();
+    let mut lookup = dht.lookup(Lookup::GetPeers(HASH), options);
+    let report = lookup.wait_timeout(PATIENCE).unwrap().report;
+    let peers: BTreeSet<SocketAddr> = lookup.into_iter().collect();
     assert_eq!((report.answered as usize, report.peers as usize), (addrs.len(), peers.len()));
     (peers.len(), report.more_peers)
 }

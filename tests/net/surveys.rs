@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use dht_proto::net::{CallError, Dht, DhtHandle};
-use dht_proto::{Announce, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
+use dht_proto::{Announce, Config, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
 use futures_core::Stream as _;
 use tokio::time::timeout;
 
-use crate::common::local_config;
 use crate::common::net::blocking::{addr, builder, network};
 use crate::common::net::tasks::soon;
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, limits};
@@ -20,7 +19,7 @@ fn torrents() -> impl Iterator<Item = InfoHash> {
     (1..=5).map(|byte| InfoHash::from_bytes([byte * 40; 20]))
 }
 
-/// Nodes that all store a peer of each torrent.
+/// Starts nodes that all store a peer of each torrent.
 fn storing_network() -> Vec<Dht> {
     let nodes = network(6);
     for torrent in torrents() {
@@ -36,7 +35,7 @@ fn quick() -> CrawlOptions {
     options
 }
 
-/// A host that the node knows, and that answers nothing from now on.
+/// Adds a host to the table of the node that answers nothing from now on.
 fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -50,7 +49,7 @@ fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     (socket, hole)
 }
 
-/// The next query of this kind.
+/// Returns the next query of this method.
 fn hear(socket: &UdpSocket, method: &str) -> (Packet, SocketAddr) {
     let mut buffer = [0; 1500];
     loop {
@@ -83,7 +82,7 @@ fn a_scrape_counts_the_peers_of_a_torrent() {
 }
 
 #[test]
-fn a_node_tells_a_sample_of_its_infohashes() {
+fn a_node_returns_a_sample_of_its_infohashes() {
     let nodes = storing_network();
     let sampled = nodes[4].sample_infohashes(addr(&nodes[2]), NodeId::ZERO).wait().unwrap();
     assert_eq!(sampled.sample.id, nodes[2].id(Family::V4).wait().unwrap());
@@ -108,7 +107,7 @@ fn a_crawl_yields_every_torrent_once_and_ends_with_the_thread() {
 }
 
 #[test]
-fn a_crawl_that_is_dropped_gives_up_what_it_asked() {
+fn a_dropped_crawl_cancels_its_queries() {
     let mut limits = limits();
     limits.samplings = 1;
     let dht = builder().limits(limits).queue(0).spawn().unwrap();
@@ -131,7 +130,7 @@ fn a_crawl_that_is_dropped_gives_up_what_it_asked() {
 async fn tasks_scrape_sample_and_crawl_as_threads_do() {
     let nodes = tokio::task::block_in_place(storing_network);
     let start = addr(&nodes[0]).to_string();
-    let owner = Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
+    let owner = Dht::builder().config(Config::private()).limits(limits()).bind(LOOPBACK);
     let owner = owner.bootstrap([&start]).spawn_tokio().unwrap();
     assert_eq!(soon(owner.ready()).await, Ok(()));
 
@@ -159,7 +158,7 @@ async fn tasks_scrape_sample_and_crawl_as_threads_do() {
 async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     let mut limits = limits();
     limits.samplings = 1;
-    let owner = Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK).queue(0);
+    let owner = Dht::builder().config(Config::private()).limits(limits).bind(LOOPBACK).queue(0);
     let owner = owner.bootstrap::<String>([]).spawn_tokio().unwrap();
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,15 +1,19 @@
-//! Nodes in a task of a tokio runtime over real sockets on loopback, whose callers await.
+//! Nodes in tasks of a tokio runtime, over real sockets on loopback, whose callers await.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 
 use crate::common;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::common::net::start;
 use crate::common::net::tasks::{addr, at_work, builder, network, soon};
-use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep};
+use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, without_starts};
 use crate::common::raw::{ID, Packet, join, node_list, value_list};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::path::Path;
 use std::pin::{Pin, pin};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::mpsc;
@@ -30,7 +34,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// A node without a socket.
+/// Builds a node without a socket.
 fn external(mut builder: Builder) -> (Dht, External) {
     let external = builder.external();
     (builder.spawn_tokio().unwrap(), external)
@@ -74,7 +78,7 @@ async fn answer_with(peer: SocketAddr, socket: &UdpSocket) {
 }
 
 #[test]
-fn handles_and_searches_may_go_to_any_task() {
+fn handles_and_lookups_may_move_to_any_task() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
     shared::<DhtHandle>();
@@ -92,25 +96,25 @@ async fn two_nodes_find_each_other_s_peers() {
         assert_eq!(soon(&mut announcing).await.unwrap().acknowledged, [addr(to)]);
         let peers = to.stored_peers(hash).await.unwrap();
         assert_eq!(peers, [SocketAddr::from(([127, 0, 0, 1], port))]);
-        let mut search = from.get_peers(hash);
-        assert_eq!(next(&mut search).await, Some(peers[0]));
-        assert_eq!(next(&mut search).await, None);
-        assert_eq!(search.outcome().unwrap().unwrap().report.peers, 1);
-        assert_eq!(search.report().await, Ok(search.outcome().unwrap().unwrap().report));
+        let mut lookup = from.get_peers(hash);
+        assert_eq!(next(&mut lookup).await, Some(peers[0]));
+        assert_eq!(next(&mut lookup).await, None);
+        assert_eq!(lookup.outcome().unwrap().unwrap().report.peers, 1);
+        assert_eq!(lookup.report().await, Ok(lookup.outcome().unwrap().unwrap().report));
         let metrics = to.metrics().await.unwrap();
         assert_eq!((metrics.stats.queries_in.announce_peer, metrics.families[0].levels.peers), (1, 1));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_of_many_announces_another_finds() {
+async fn a_peer_announced_by_one_of_many_nodes_is_found_by_another() {
     let nodes = network(10).await;
     let mut announcing = nodes[3].announce(HASH, Announce::port(7777));
     assert!(!soon(&mut announcing).await.unwrap().acknowledged.is_empty());
     let dht = nodes[7].handle();
     let found = tokio::spawn(async move {
-        let mut search = dht.get_peers(HASH);
-        (search.recv().await, search.recv().await)
+        let mut lookup = dht.get_peers(HASH);
+        (lookup.recv().await, lookup.recv().await)
     });
     let peer = "127.0.0.1:7777".parse().unwrap();
     assert_eq!(soon(found).await.unwrap(), (Ok(Some(peer)), Ok(None)));
@@ -119,17 +123,17 @@ async fn what_one_of_many_announces_another_finds() {
 }
 
 #[tokio::test]
-async fn callers_share_a_lookup_and_none_ends_another_s() {
+async fn callers_share_a_lookup_and_dropping_one_does_not_end_it() {
     let dht = builder().spawn_tokio().unwrap();
     let (socket, hole) = silent().await;
-    let search = async |lookup| dht.lookup(lookup, asking(hole));
-    let mut first = search(Lookup::GetPeers(HASH)).await;
-    let second = search(Lookup::GetPeers(HASH)).await;
-    let other = search(Lookup::FindNode(HASH.into())).await;
+    let start = async |lookup| dht.lookup(lookup, asking(hole));
+    let mut first = start(Lookup::GetPeers(HASH)).await;
+    let second = start(Lookup::GetPeers(HASH)).await;
+    let other = start(Lookup::FindNode(HASH.into())).await;
     assert_eq!(at_work(&dht).await.unwrap().0, 2);
     drop(second);
     drop(other);
-    wait_for_under_way(&dht, "what has no users ends", |lookups, _| lookups == 1).await;
+    wait_for_under_way(&dht, "a lookup without handles ends", |lookups, _| lookups == 1).await;
     let peer = "127.0.0.1:6881".parse().unwrap();
     let (found, ()) = tokio::join!(next(&mut first), answer_with(peer, &socket));
     assert_eq!(found, Some(peer));
@@ -137,7 +141,7 @@ async fn callers_share_a_lookup_and_none_ends_another_s() {
 }
 
 #[tokio::test]
-async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
+async fn a_peer_arrives_when_it_is_found_and_again_for_a_later_caller() {
     let (owner, external) = external(builder());
     let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let network = tokio::spawn(async move {
@@ -145,7 +149,7 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
             let query = Packet::checked(to, &datagram);
             let mut fields = Vec::new();
             if query.method() == "get_peers" {
-                // The other node it knows never answers, and so the lookup goes on.
+                // The other node in the table never answers, so the lookup continues.
                 let nodes = node_list(&[(*b"zbcdefghij0123456789", hole)]);
                 fields = join(&[&nodes, b"5:token1:x", &value_list(&[peer])]);
             }
@@ -157,14 +161,14 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
     wait_for_under_way(&owner, "it has answered", |_, queries| queries == 0).await;
     let mut options = LookupOptions::default();
     (options.timeout, options.stall) = (PATIENCE, Some(PATIENCE));
-    let search = async || owner.lookup(Lookup::GetPeers(HASH), options);
-    let mut first = search().await;
+    let start = async || owner.lookup(Lookup::GetPeers(HASH), options);
+    let mut first = start().await;
     assert_eq!(next(&mut first).await, Some(peer));
     assert_eq!(first.outcome(), None);
-    let mut late = search().await;
+    let mut late = start().await;
     assert_eq!(next(&mut late).await, Some(peer));
     drop(first);
-    assert!(late.report().await.is_ok(), "it goes on for the one that is left");
+    assert!(late.report().await.is_ok(), "it continues for the handle that is left");
     drop(late);
     wait_for_under_way(&owner, "none is left", |lookups, _| lookups == 0).await;
     soon(owner.shutdown()).await.unwrap();
@@ -189,16 +193,16 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
     for round in 0..4000_u32 {
         let mut hash = [0; 20];
         hash[..4].copy_from_slice(&draw(50).to_le_bytes());
-        let mut search = dht.lookup(Lookup::GetPeers(hash.into()), options);
+        let mut lookup = dht.lookup(Lookup::GetPeers(hash.into()), options);
         let mut pinged = (round % 4 == 0).then(|| dht.ping(hole));
-        // Each is polled a few times, and then dropped or kept wherever it has come to.
+        // Each is polled a few times, and then dropped or kept in any state.
         let mut left = draw(4);
         poll_fn(|cx| {
             if left == 0 {
                 return Poll::Ready(());
             }
             left -= 1;
-            assert_eq!(Pin::new(&mut search).poll_next(cx), Poll::Pending);
+            assert_eq!(Pin::new(&mut lookup).poll_next(cx), Poll::Pending);
             if let Some(pinged) = &mut pinged
                 && let Poll::Ready(result) = Pin::new(pinged).poll(cx)
             {
@@ -209,7 +213,7 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
         })
         .await;
         if draw(2) == 0 {
-            kept.push(search);
+            kept.push(lookup);
             started += 1;
         }
         if draw(3) == 0 || kept.len() == 20 {
@@ -217,13 +221,13 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
         }
     }
     drop(kept);
-    assert!(started > 500, "{started} searches");
-    // Calls are taken in their order, and what was given up before goes first.
+    assert!(started > 500, "{started} lookups");
+    // Calls are taken in order, so earlier drops are handled first.
     assert_eq!(at_work(&dht).await.unwrap().0, 0);
-    // What was asked already is still waited for: answers are good for the table.
+    // Queries in flight are still waited for: answers are useful for the table.
     wait_for_under_way(&dht, "all queries end", |_, queries| queries == 0).await;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    assert_eq!(tasks, 1, "the node's own");
+    assert_eq!(tasks, 1, "of its maintenance");
     soon(dht.shutdown()).await.unwrap();
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
@@ -238,8 +242,8 @@ async fn tasks_that_are_aborted_leak_nothing() {
                 let dht = dht.handle();
                 tokio::spawn(async move {
                     let lookup = Lookup::GetPeers(InfoHash::from_bytes([n % 7; 20]));
-                    let mut search = dht.lookup(lookup, asking(hole));
-                    search.recv().await
+                    let mut lookup = dht.lookup(lookup, asking(hole));
+                    lookup.recv().await
                 })
             })
             .collect();
@@ -264,7 +268,7 @@ async fn a_dropped_ping_is_cancelled() {
 }
 
 #[tokio::test]
-async fn many_tasks_wait_for_room_and_all_are_served() {
+async fn many_tasks_wait_for_slots_and_all_are_served() {
     let dht = builder().spawn_tokio().unwrap();
     let tasks: Vec<JoinHandle<_>> = (0..2000)
         .map(|_| {
@@ -279,17 +283,17 @@ async fn many_tasks_wait_for_room_and_all_are_served() {
 
 #[tokio::test]
 async fn an_idle_task_sleeps() {
-    let born = Instant::now();
+    let started = Instant::now();
     let dht = builder().spawn_tokio().unwrap();
     dht.stats().await.unwrap();
     sleep(Duration::from_secs(2)).await;
-    // It slept between the two calls, or it could not take the second.
+    // It slept between the two calls, or it could not have answered the second.
     dht.stats().await.unwrap();
-    assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+    assert_asleep(dht.loop_stats().wakeups, started.elapsed());
 }
 
 #[tokio::test]
-async fn what_waits_to_be_sent_goes_out_at_the_end() {
+async fn waiting_datagrams_are_sent_at_shutdown() {
     let dht = builder().spawn_tokio().unwrap();
     let port = addr(&dht);
     let (socket, hole) = silent().await;
@@ -298,11 +302,12 @@ async fn what_waits_to_be_sent_goes_out_at_the_end() {
     let mut buffer = [0; 1500];
     let len = soon(socket.recv(&mut buffer)).await.unwrap();
     assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
-    UdpSocket::bind(port).await.expect("the port is free again");
+    let _no_starts = without_starts();
+    std::net::UdpSocket::bind(port).expect("the port is free again");
 }
 
 #[tokio::test]
-async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
+async fn ports_in_use_and_invalid_hosts_are_errors_at_the_start() {
     let taken = builder().spawn_tokio().unwrap();
     match builder().bind(addr(&taken)).spawn_tokio() {
         Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
@@ -317,7 +322,7 @@ async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
+async fn a_node_without_a_socket_is_disabled_and_enabled_too() {
     let (owner, external) = external(builder());
     let other = SocketAddr::from(([127, 0, 0, 1], 9));
     for _ in 0..2 {
@@ -332,7 +337,7 @@ async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
     owner.set_enabled(true).await.unwrap();
     owner.add_node(other).await.unwrap();
     assert_eq!(soon(external.next_outgoing()).await.unwrap().destination, other);
-    // The caller moves its own socket, and says so.
+    // The caller moves its own socket, and reports it.
     owner.rebind(None).await.unwrap();
     assert_eq!(owner.stats().await.unwrap().interrupted, 1);
     let refused = owner.rebind(Some(other)).await;
@@ -340,16 +345,16 @@ async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
 }
 
 #[test]
-fn without_a_runtime_it_does_not_start() {
+fn spawning_outside_a_runtime_is_an_error() {
     assert!(matches!(builder().spawn_tokio(), Err(SpawnError::System(_))));
 }
 
 #[tokio::test]
-async fn c_17_after_the_end_every_call_says_so() {
+async fn c_17_after_the_end_every_call_returns_closed() {
     let owner = builder().spawn_tokio().unwrap();
     let dht = owner.handle();
     let (_socket, hole) = silent().await;
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
+    let mut lookup = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
     let mut events = dht.subscribe();
     let pinging = tokio::spawn({
         let dht = dht.clone();
@@ -363,10 +368,10 @@ async fn c_17_after_the_end_every_call_says_so() {
     drop(owner);
     assert_eq!(soon(pinging).await.unwrap(), Err(CallError::Closed));
     assert_eq!(soon(waiting).await.unwrap(), Err(CallError::Closed));
-    assert_eq!(next(&mut search).await, None);
-    assert_eq!(search.recv().await, Err(CallError::Closed));
-    assert_eq!((&mut search).await, Err(CallError::Closed));
-    assert_eq!(search.report().await, Err(CallError::Closed));
+    assert_eq!(next(&mut lookup).await, None);
+    assert_eq!(lookup.recv().await, Err(CallError::Closed));
+    assert_eq!((&mut lookup).await, Err(CallError::Closed));
+    assert_eq!(lookup.report().await, Err(CallError::Closed));
     while next(&mut events).await.is_some() {}
     assert_eq!(dht.stats().await, Err(CallError::Closed));
     assert_eq!(dht.ping(hole).await, Err(CallError::Closed));
@@ -388,7 +393,7 @@ fn a_node_whose_runtime_is_gone_is_closed() {
 }
 
 #[tokio::test]
-async fn subscribers_hear_of_joining_and_names_are_resolved() {
+async fn subscribers_receive_events_of_joining_and_of_resolved_names() {
     let first = builder().spawn_tokio().unwrap();
     let known = addr(&first);
     let mut builder = builder().bootstrap(["a.example:1"]).resolver(move |_| Ok(vec![known]));
@@ -405,7 +410,7 @@ async fn subscribers_hear_of_joining_and_names_are_resolved() {
 }
 
 #[tokio::test]
-async fn a_node_without_a_socket_works_through_its_caller_s() {
+async fn a_node_without_a_socket_works_through_the_socket_of_its_caller() {
     let inner = builder().spawn_tokio().unwrap();
     let socket = Arc::new(UdpSocket::bind(LOOPBACK).await.unwrap());
     let own = socket.local_addr().unwrap();
@@ -454,7 +459,7 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
 }
 
 #[tokio::test]
-async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
+async fn a_caller_that_sends_nothing_delays_the_node_but_not_its_shutdown() {
     let (owner, external) = external(builder());
     for port in 1..100 {
         owner.add_node(SocketAddr::from(([127, 0, 0, 9], port))).await.unwrap();
@@ -463,7 +468,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
     let ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
     let from = "127.0.0.1:9".parse().unwrap();
     let (dht, before) = (owner.handle(), owner.loop_stats().wakeups);
-    // What comes in while it leaves is nobody's any more, and does not keep it awake.
+    // Datagrams that arrive during shutdown are ignored, and do not keep it awake.
     (0..10).for_each(|_| assert!(external.feed(from, ping)));
     soon(owner.shutdown()).await.unwrap();
     let wakeups = dht.loop_stats().wakeups - before;
@@ -478,7 +483,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
 }
 
 #[tokio::test]
-async fn what_the_node_sends_is_polled_tried_and_waited_for() {
+async fn datagrams_to_send_are_polled_tried_and_awaited() {
     let (owner, external) = external(builder());
     assert_eq!(external.try_next_outgoing(), None);
     let nothing = poll_fn(|cx| Poll::Ready(external.poll_outgoing(cx).is_pending())).await;
@@ -496,7 +501,7 @@ async fn what_the_node_sends_is_polled_tried_and_waited_for() {
         }
     };
     assert_eq!([waited, polled, tried].map(|next| next.destination), holes);
-    // An answer leaves from where it was asked.
+    // An answer leaves from the queried address.
     let asked = "127.0.0.7".parse().unwrap();
     let ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
     assert!(external.feed_at(holes[0], Some(asked), ping));
@@ -507,23 +512,22 @@ async fn what_the_node_sends_is_polled_tried_and_waited_for() {
     assert_eq!(soon(poll_fn(|cx| external.poll_outgoing(cx))).await, None);
 }
 
-/// Its own clock would stand still while timers go by the runtime's: it would wake for nothing, at once,
-/// again and again.
+/// With a clock other than that of the runtime, the node would wake for nothing, again and again.
 #[tokio::test(start_paused = true)]
-async fn under_a_paused_clock_it_sleeps() {
+async fn a_node_under_a_paused_clock_sleeps() {
     let (owner, external) = external(builder());
     owner.add_node("127.0.0.9:1".parse().unwrap()).await.unwrap();
     assert!(external.next_outgoing().await.is_some());
     for _ in 0..10 {
         sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(owner.stats().await.unwrap().timed_out, 1, "time goes on for the node as well");
+    assert_eq!(owner.stats().await.unwrap().timed_out, 1, "time passes for the node as well");
     let wakeups = owner.loop_stats().wakeups;
     assert!(wakeups < 50, "{wakeups}");
 }
 
 #[tokio::test]
-async fn what_the_caller_cannot_reach_fails_at_once() {
+async fn a_query_that_the_caller_reports_as_unreachable_fails_at_once() {
     let (owner, external) = external(builder());
     let hole = "127.0.0.1:9".parse().unwrap();
     let pinged = async {
@@ -539,15 +543,15 @@ async fn what_the_caller_cannot_reach_fails_at_once() {
 }
 
 #[tokio::test]
-async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
+async fn an_announce_is_republished_until_its_last_handle_is_dropped() {
     let nodes = network(12).await;
     let (announcer, other) = (&nodes[3], &nodes[7]);
     let mut kept = announcer.start_announcing(HASH, Announce::port(4242));
     let shared = announcer.start_announcing(HASH, Announce::port(4242));
     let round = next(&mut kept).await.unwrap();
     assert!(round.report.acknowledged > 0 && !round.acknowledged.is_empty(), "{round:?}");
-    let mut search = other.get_peers(HASH);
-    assert_eq!(next(&mut search).await.map(|peer| peer.port()), Some(4242));
+    let mut lookup = other.get_peers(HASH);
+    assert_eq!(next(&mut lookup).await.map(|peer| peer.port()), Some(4242));
     let count = |node: &DhtHandle| {
         let node = node.clone();
         async move { node.with(|node, _| node.announcements().collect::<Vec<_>>()).await.unwrap().len() }
@@ -580,11 +584,11 @@ fn the_state_is_saved_though_the_runtime_ends_with_the_owner() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// Tells the child of a test which folder is its own.
+/// The environment variable that names the folder of a test to its child process.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const CHILD: &str = "DHT_PROTO_FOLDER";
 
-/// A disk that does not answer until it is released.
+/// A disk that does not respond until it is released.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 struct Stuck {
     release: mpsc::Sender<()>,
@@ -597,7 +601,7 @@ impl Stuck {
         std::fs::write(stuck, b"").unwrap();
         let ((release, asked), stuck) = (mpsc::channel(), stuck.to_owned());
         let released = thread::spawn(move || {
-            // Not by a task: there is none that runs if the runtime waits for the disk.
+            // A thread, because no task runs if the runtime waits for the disk.
             let in_time = asked.recv_timeout(PATIENCE).is_ok();
             std::fs::remove_file(stuck).unwrap();
             in_time
@@ -605,7 +609,7 @@ impl Stuck {
         Self { release, released }
     }
 
-    /// Returns whether it had not had to be released before.
+    /// Releases the disk, and returns whether it had not been released before.
     fn release(self) -> bool {
         let _ = self.release.send(());
         self.released.join().unwrap()
@@ -614,13 +618,16 @@ impl Stuck {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
-fn tasks_go_on_while_the_disk_does_not_answer() {
+fn tasks_continue_while_the_disk_does_not_respond() {
     let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "task::goes_on_while_the_disk_does_not_answer", "--ignored"]).env(CHILD, &folder);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "task::continues_while_the_disk_does_not_respond", "--ignored"])
+        .env(CHILD, &folder);
     common::disk::stick(&mut child, &folder);
-    let output = child.output().unwrap();
+    let running = start(child.stdout(Stdio::piped()).stderr(Stdio::piped())).unwrap();
+    let output = running.wait_with_output().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert!(output.status.success(), "{output:?}");
 }
@@ -633,7 +640,7 @@ async fn is_waiting<F: Future>(mut call: Pin<&mut F>) -> bool {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test]
 #[ignore = "no test of its own, but the child of another one"]
-async fn goes_on_while_the_disk_does_not_answer() {
+async fn continues_while_the_disk_does_not_respond() {
     let Some(folder) = std::env::var_os(CHILD).map(std::path::PathBuf::from) else { return };
     let nodes = network(3).await;
     let start = addr(&nodes[0]).to_string();
@@ -657,20 +664,20 @@ async fn goes_on_while_the_disk_does_not_answer() {
     for other in &nodes[1..] {
         node.add_node(addr(other)).await.unwrap();
     }
-    // The one to start from alone is not saved.
+    // A bootstrap host alone is not saved.
     while node.node_count(Family::V4).await.unwrap() < 2 {
         sleep(Duration::from_millis(5)).await;
     }
     let stuck = Stuck::new(&path);
     let mut ending = pin!(node.shutdown());
-    // Time enough to come to the disk; with less it proves less.
+    // Enough time to reach the disk; with less the test would prove less.
     assert!(timeout(Duration::from_millis(500), &mut ending).await.is_err(), "it waits for the disk");
     assert!(stuck.release(), "the runtime has waited");
     soon(ending).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_state_outlives_the_task() {
+async fn the_state_is_saved_when_the_task_ends() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-tokio-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
@@ -679,7 +686,7 @@ async fn the_state_outlives_the_task() {
     let id = node.id(Family::V4).await.unwrap();
     assert!(node.save_state().await.unwrap());
     soon(node.shutdown()).await.unwrap();
-    // It joins by what it remembers: nobody tells it of a host to start from.
+    // It joins through its saved nodes: it is given no bootstrap host.
     let mut starting = builder().state(&file);
     let mut events = starting.subscribe();
     let again = starting.spawn_tokio().unwrap();
@@ -697,18 +704,18 @@ async fn the_state_outlives_the_task() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_saved() {
+async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-given-up-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
-    for outlives in [false, true] {
+    for after_node in [false, true] {
         let mut starting = builder().bootstrap([&start]).state(&file);
         let mut events = starting.subscribe();
         let node = starting.spawn_tokio().unwrap();
         assert_eq!(soon(node.ready()).await, Ok(()));
         let kept = node.start_announcing(HASH, Announce::port(4242));
-        // The node's task has no turn in between.
-        if outlives {
+        // The node's task does not run in between.
+        if after_node {
             drop(node);
             drop(kept);
         } else {
@@ -717,7 +724,7 @@ async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_sav
         }
         while soon(events.recv()).await.is_ok() {}
         let saved = std::fs::read(&file).unwrap();
-        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(outlives));
+        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(after_node));
     }
     let _ = std::fs::remove_file(&file);
 }

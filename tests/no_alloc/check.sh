@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs a node without an allocator and without the standard library, and sees to it that
+# Builds and runs a node without an allocator and without the standard library, and checks that
 # its memory takes no room in the image. For x86_64 Linux; needs `nm`.
 set -eu
 cd "$(dirname "$0")"

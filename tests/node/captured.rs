@@ -1,5 +1,5 @@
-//! Datagrams that deployed nodes sent, as they were captured: libtorrent, Transmission, mainline.
-//! The name of each file tells what it is; `tests/data/captured/README.md` lists them.
+//! Captured datagrams of deployed nodes: libtorrent, Transmission, mainline.
+//! The name of each file says what it contains; `tests/data/captured/README.md` lists them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use dht_proto::{AddressPolicy, Event, InfoHash, Lookup, NodeId, QueryError};
 use crate::common::addr;
 use crate::common::raw::{Lone, Packet, addr6, join, unhurried};
 
-/// A captured datagram and what its name says of it.
+/// A captured datagram, and its description in the file name.
 struct Captured {
     name: String,
     bytes: Vec<u8>,
     kind: Kind,
     method: String,
-    /// What else the name says, such as `want` or `values`.
+    /// The other words of the name, such as `want` or `values`.
     marks: Vec<String>,
 }
 
@@ -73,12 +73,12 @@ impl Captured {
         }
     }
 
-    /// Where it is said to come from.
+    /// Returns a source address for the datagram.
     fn source(&self) -> SocketAddr {
         if self.has("ipv6") { addr6(1) } else { addr(1) }
     }
 
-    /// The same datagram as the answer to a query of ours.
+    /// Returns the datagram as the answer to a query of the node.
     fn answering(&self, query: &Packet) -> Vec<u8> {
         let t = self.message().transaction;
         let field = join(&[format!("1:t{}:", t.len()).as_bytes(), t]);
@@ -106,7 +106,7 @@ fn queries() -> impl Iterator<Item = Captured> {
     captured().into_iter().filter(|captured| captured.kind == Kind::Query)
 }
 
-/// A node that takes the captured addresses, all of them private.
+/// Creates a node that accepts the captured addresses, all of which are private.
 fn lenient() -> Lone {
     let mut config = unhurried();
     config.address_policy = AddressPolicy::Any;
@@ -115,7 +115,7 @@ fn lenient() -> Lone {
 }
 
 #[test]
-fn every_captured_datagram_is_what_its_name_says() {
+fn every_captured_datagram_is_of_the_kind_in_its_file_name() {
     for captured in captured() {
         let (message, name) = (captured.message(), &captured.name);
         assert_eq!(message.read_only, captured.has("only"), "{name}");
@@ -190,7 +190,7 @@ fn captured_fields_are_read_as_an_independent_decoder_reads_them() {
 }
 
 #[test]
-fn captured_messages_survive_our_own_writing() {
+fn captured_messages_are_unchanged_when_they_are_emitted_again() {
     for captured in captured() {
         let message = captured.message();
         let mut buf = [0; 1500];
@@ -206,7 +206,7 @@ fn e_32_every_captured_query_gets_a_well_formed_answer() {
         let reply = lone.ask(captured.source(), &captured.bytes);
         assert_eq!(reply.string("t"), Some(captured.message().transaction), "{}", captured.name);
         let expected = match &captured.method[..] {
-            // Their tokens are none of ours.
+            // Their tokens were issued by other nodes.
             "announce_peer" => Some(203),
             "put" if cfg!(feature = "items") => Some(203),
             "put" => Some(204),
@@ -227,7 +227,7 @@ fn e_32_every_captured_query_gets_a_well_formed_answer() {
 }
 
 #[test]
-fn captured_announces_with_a_token_of_ours_are_stored() {
+fn captured_announces_with_a_valid_token_are_stored() {
     let mut seen = 0;
     for captured in queries().filter(|captured| captured.method == "announce_peer") {
         let Body::Query(query) = captured.message().body else { panic!("{}", captured.name) };
@@ -246,7 +246,7 @@ fn captured_announces_with_a_token_of_ours_are_stored() {
 }
 
 #[test]
-fn captured_replies_answer_our_queries_and_give_all_they_hold() {
+fn captured_replies_answer_our_queries_with_all_they_contain() {
     for captured in captured().into_iter().filter(|captured| captured.kind == Kind::Reply) {
         let (mut lone, from, response) = (lenient(), captured.source(), captured.response());
         let target = [5; 20];
@@ -269,7 +269,7 @@ fn captured_replies_answer_our_queries_and_give_all_they_hold() {
 }
 
 #[test]
-fn captured_errors_end_our_queries_with_their_code() {
+fn captured_errors_end_our_queries_and_report_their_code() {
     let mut seen = 0;
     for captured in captured() {
         let Kind::Error(code) = captured.kind else { continue };

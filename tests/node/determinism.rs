@@ -1,4 +1,4 @@
-//! The same seed and the same inputs give the same bytes, whatever memory a node lives in.
+//! The same seed and the same inputs give the same bytes, whatever the memory of the node.
 
 use dht_proto::{
     Announce, BootstrapKind, Event, Family, Fixed, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
@@ -7,8 +7,8 @@ use dht_proto::{
 use crate::stage;
 use crate::stage::{Stage, addr, find_node, id, infohash, ms, secs};
 
-/// A day in the life of a node, condensed: join, serve, look up, announce, lose hosts, go offline.
-fn live<S: Storage>(stage: &mut Stage<S>) {
+/// Runs a condensed day of a node: it joins, answers, looks up, announces, loses hosts, goes offline.
+fn run_day<S: Storage>(stage: &mut Stage<S>) {
     (1..=60).for_each(|index| stage.host(index));
     stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     stage.run(secs(20));
@@ -32,7 +32,7 @@ fn live<S: Storage>(stage: &mut Stage<S>) {
     stage.run(secs(600));
 }
 
-/// Small ones, in both kinds of memory.
+/// Small limits, for both kinds of memory.
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.nodes_v4, limits.replacements) = (128, 64);
@@ -52,54 +52,54 @@ const NOTHING: Limits = {
     limits
 };
 
-const BIRTH: Instant = Instant::from_micros(1_000_000);
+const START: Instant = Instant::from_micros(1_000_000);
 
-/// What a node in this memory said and told.
-fn life_in<S: Storage>(storage: S) -> (Vec<u8>, Vec<Event>) {
-    let node = Node::with_storage(stage::config(), storage, [7; 32], BIRTH);
-    let mut stage = Stage::on(node, BIRTH);
-    live(&mut stage);
-    assert!(stage.transcript.len() > 10_000, "it said something");
+/// Returns what a node in this memory sent and reported.
+fn output_in<S: Storage>(storage: S) -> (Vec<u8>, Vec<Event>) {
+    let node = Node::with_storage(stage::config(), storage, [7; 32], START);
+    let mut stage = Stage::on(node, START);
+    run_day(&mut stage);
+    assert!(stage.transcript.len() > 10_000, "it sent something");
     (stage.transcript, stage.events)
 }
 
-fn life_of(seed: u8) -> (Vec<u8>, Vec<Event>) {
-    let node = Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH);
-    let mut stage = Stage::on(node, BIRTH);
-    live(&mut stage);
+fn output_of(seed: u8) -> (Vec<u8>, Vec<Event>) {
+    let node = Node::new(stage::config(), &LIMITS, [seed; 32], START);
+    let mut stage = Stage::on(node, START);
+    run_day(&mut stage);
     (stage.transcript, stage.events)
 }
 
 #[test]
 fn the_same_seed_and_inputs_give_the_same_bytes_and_events() {
-    let (bytes, events) = life_of(1);
-    let (again, events_again) = life_of(1);
+    let (bytes, events) = output_of(1);
+    let (again, events_again) = output_of(1);
     assert!(bytes == again && events == events_again);
 }
 
 #[test]
 fn b5_03_another_seed_gives_other_ids_and_transactions() {
-    let (one, _) = life_of(1);
-    let (other, _) = life_of(2);
+    let (one, _) = output_of(1);
+    let (other, _) = output_of(2);
     assert!(one != other);
-    let node = |seed| Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH).id(Family::V4);
+    let node = |seed| Node::new(stage::config(), &LIMITS, [seed; 32], START).id(Family::V4);
     assert_ne!(node(1), node(2));
 }
 
 #[test]
-fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
-    let heap = life_in(Heap::new(&LIMITS));
+fn a_node_behaves_the_same_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
+    let heap = output_in(Heap::new(&LIMITS));
     let mut fixed = Box::new(<fixed!(LIMITS)>::new());
-    assert!(life_in(&mut *fixed) == heap, "a borrow of fixed memory");
-    assert!(life_in(&mut *fixed) == heap, "the same memory, used before");
-    assert!(life_in(<fixed!(LIMITS)>::new()) == heap, "fixed memory of its own");
+    assert!(output_in(&mut *fixed) == heap, "a borrow of fixed memory");
+    assert!(output_in(&mut *fixed) == heap, "the same memory, used before");
+    assert!(output_in(<fixed!(LIMITS)>::new()) == heap, "fixed memory of its own");
     let mut borrowed = Heap::new(&LIMITS);
-    assert!(life_in(&mut borrowed) == heap, "a borrow of the heap");
+    assert!(output_in(&mut borrowed) == heap, "a borrow of the heap");
 }
 
 #[test]
-fn the_least_memory_is_enough_to_live() {
-    // Nothing but a few slots: a lookup still works, and nothing panics.
+fn a_node_works_with_the_smallest_memory() {
+    // With only a few slots a lookup still works, and nothing panics.
     const LEAST: Limits = {
         let mut limits = NOTHING;
         (limits.nodes_v4, limits.inflight, limits.lookups) = (8, 2, 2);
@@ -107,8 +107,8 @@ fn the_least_memory_is_enough_to_live() {
         (limits.replies, limits.events, limits.bootstraps) = (1, 1, 1);
         limits
     };
-    let node = Node::with_storage(stage::config(), <fixed!(LEAST)>::new(), [7; 32], BIRTH);
-    let mut stage = Stage::on(node, BIRTH);
+    let node = Node::with_storage(stage::config(), <fixed!(LEAST)>::new(), [7; 32], START);
+    let mut stage = Stage::on(node, START);
     (1..=60).for_each(|index| stage.host(index));
     stage.at(5).peers = vec![addr(99)];
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
@@ -123,9 +123,9 @@ fn the_least_memory_is_enough_to_live() {
 }
 
 #[test]
-fn a_node_without_memory_for_responses_is_read_only_for_ever() {
-    let node = Node::with_storage(stage::config(), <Fixed>::new(), [7; 32], BIRTH);
-    let mut stage = Stage::on(node, BIRTH);
+fn a_node_without_memory_for_responses_stays_read_only() {
+    let node = Node::with_storage(stage::config(), <Fixed>::new(), [7; 32], START);
+    let mut stage = Stage::on(node, START);
     assert!(stage.node.is_read_only());
     stage.act(|node, now| node.set_read_only(now, false));
     assert!(stage.node.is_read_only());
@@ -138,9 +138,9 @@ fn a_node_without_memory_for_responses_is_read_only_for_ever() {
 }
 
 #[test]
-fn a_node_without_any_memory_does_nothing_and_survives() {
-    let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], BIRTH);
-    let mut stage = Stage::on(node, BIRTH);
+fn a_node_without_any_memory_does_nothing_and_does_not_panic() {
+    let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], START);
+    let mut stage = Stage::on(node, START);
     (1..=9).for_each(|index| stage.host(index));
     assert!(stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router)).is_err());
     assert!(stage.act(|node, now| node.add_node(now, addr(1))).is_err());
@@ -155,7 +155,7 @@ fn a_node_without_any_memory_does_nothing_and_survives() {
 }
 
 #[test]
-fn time_that_goes_back_is_taken_for_the_last_seen() {
+fn a_time_before_the_last_one_counts_as_the_last_one() {
     let mut stage = Stage::joined(40);
     let later = stage.now;
     stage.node.handle_timeout(Instant::ZERO);

@@ -14,7 +14,7 @@ use crate::common::raw::{
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
-/// Hosts that are no nodes of ours.
+/// Returns the address of a host that is not a node of the test.
 fn v4() -> SocketAddr {
     addr(10_000)
 }
@@ -23,7 +23,7 @@ fn v6() -> SocketAddr {
     addr6(10_000)
 }
 
-/// A node that knows `count` nodes in each family, under the same ids.
+/// Creates a node that knows `count` nodes in each family, with the same ids.
 fn acquainted(count: usize) -> Lone {
     let mut lone = Lone::new(config());
     lone.meet(crowd(Family::V4, count));
@@ -31,7 +31,7 @@ fn acquainted(count: usize) -> Lone {
     lone
 }
 
-/// Which lists a reply has: `nodes`, `nodes6`.
+/// Returns which lists a reply has: `nodes`, `nodes6`.
 fn lists(lone: &mut Lone, from: SocketAddr, want: &str) -> (bool, bool) {
     let reply = lone.accepted(from, &find_node(&TARGET, want.as_bytes()));
     assert!(reply.nodes().len() == 8 || reply.at("r.nodes").is_none());
@@ -83,7 +83,7 @@ fn b32_01_b32_14_b32_12_each_family_has_a_store_of_its_own() {
 }
 
 #[test]
-fn b32_01_q_16_b32_12_no_peer_crosses_over() {
+fn b32_01_q_16_b32_12_peers_are_not_stored_in_the_other_family() {
     let mut lone = Lone::new(config());
     lone.store(v4(), &TARGET);
     assert!(lone.accepted(v6(), &get_peers(&TARGET, b"4:wantl2:n4e")).values().is_empty());
@@ -106,7 +106,7 @@ fn b32_04_b32_06_b5_07_want_chooses_the_lists_whatever_the_family_of_the_query()
 }
 
 #[test]
-fn b32_05_members_of_want_that_are_unknown_are_passed_over() {
+fn b32_05_unknown_members_of_want_are_ignored() {
     let mut lone = acquainted(20);
     for junk in ["2:n4i5e", "2:n42:n52:N6", "i6e2:n4", "l2:n6e2:n4", "d2:n6i1ee2:n4", "0:3:n662:n41:n"] {
         assert_eq!(lists(&mut lone, v6(), &format!("4:wantl{junk}e")), (true, false), "{junk}");
@@ -116,7 +116,7 @@ fn b32_05_members_of_want_that_are_unknown_are_passed_over() {
 }
 
 #[test]
-fn b32_08_b32_09_b32_07_a_want_that_says_nothing_is_none() {
+fn b32_08_b32_09_b32_07_a_want_without_a_known_family_counts_as_absent() {
     let mut lone = acquainted(20);
     for nothing in [
         "",
@@ -134,7 +134,7 @@ fn b32_08_b32_09_b32_07_a_want_that_says_nothing_is_none() {
 }
 
 #[test]
-fn b32_06_q_22_b32_04_unknown_methods_with_a_target_obey_want_too() {
+fn b32_06_q_22_b32_04_unknown_methods_with_a_target_respect_want_too() {
     let mut lone = acquainted(20);
     for name in ["get", "sample_infohashes", "vote"] {
         let asked = query(name, &join(&[b"6:target20:", &TARGET, b"4:wantl2:n42:n6e"]));
@@ -144,7 +144,7 @@ fn b32_06_q_22_b32_04_unknown_methods_with_a_target_obey_want_too() {
 }
 
 #[test]
-fn b32_10_a_family_that_is_off_is_neither_heard_nor_asked_nor_passed_on() {
+fn b32_10_a_disabled_family_is_neither_answered_nor_queried_nor_listed() {
     let mut single = config();
     single.ipv6 = false;
     let mut lone = Lone::new(single);
@@ -167,7 +167,7 @@ fn b32_10_a_family_that_is_off_is_neither_heard_nor_asked_nor_passed_on() {
 }
 
 #[test]
-fn b32_10_b32_11_both_families_are_asked_for_only_while_few_nodes_of_the_other_are_known() {
+fn b32_10_b32_11_both_families_are_requested_only_while_few_nodes_of_the_other_are_known() {
     let want = |lone: &mut Lone| -> BTreeSet<(bool, bool)> {
         lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
         lone.drain();
@@ -239,7 +239,7 @@ fn b5_08_b5_09_mapped_addresses_in_values_are_dropped() {
 }
 
 #[test]
-fn b32_18_nodes_of_the_other_family_are_pinged_and_only_then_known() {
+fn b32_18_nodes_of_the_other_family_enter_the_table_only_after_a_ping() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     let lookup = lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
@@ -254,7 +254,7 @@ fn b32_18_nodes_of_the_other_family_are_pinged_and_only_then_known() {
     lone.ignored(addr6(2), &pings[2].answer(&spread(2), b""));
     lone.ignored(addr6(3), &pings[3].answer(&TARGET, b""));
     let known: Vec<_> = lone.node.nodes(Family::V6).map(|node| node.addr).collect();
-    assert_eq!(known, [addr6(2)], "not the one that answered under another id");
+    assert_eq!(known, [addr6(2)], "not the one that answered with another id");
     assert!(lone.node.lookup_nodes(lookup).all(|node| node.addr.is_ipv4()));
 }
 
@@ -275,7 +275,7 @@ fn b32_18_b32_11_a_bootstrap_in_one_family_leads_into_the_other() {
 }
 
 #[test]
-fn b32_18_no_more_foreign_nodes_are_pinged_than_are_needed() {
+fn b32_18_only_as_many_nodes_of_the_other_family_are_pinged_as_are_needed() {
     let mut lone = Lone::new(config());
     lone.meet(crowd(Family::V4, 1));
     let foreign = |lone: &mut Lone, listed: &[([u8; 20], SocketAddr)]| {
@@ -294,7 +294,7 @@ fn b32_18_no_more_foreign_nodes_are_pinged_than_are_needed() {
 }
 
 #[test]
-fn b32_14_t_04_an_announce_goes_out_in_both_families_each_with_the_token_of_its_own() {
+fn b32_14_t_04_an_announce_is_sent_in_both_families_each_with_its_own_tokens() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(1), addr6(1))]);
     let infohash = InfoHash::from_bytes(TARGET);
@@ -319,9 +319,9 @@ fn b32_14_t_04_an_announce_goes_out_in_both_families_each_with_the_token_of_its_
 }
 
 #[test]
-fn l_13_bootstrap_hosts_of_both_families_are_asked_each_in_its_own_dht() {
+fn l_13_bootstrap_hosts_of_both_families_are_queried_each_in_its_own_dht() {
     let mut lone = Lone::new(config());
-    // As a name with two addresses of each family resolves.
+    // As if a name had resolved to two addresses of each family.
     let hosts = [addr(1), addr(2), addr6(1), addr6(2)];
     for host in hosts {
         lone.node.add_bootstrap(lone.now, host, BootstrapKind::Router).unwrap();

@@ -1,27 +1,31 @@
-//! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. The corpus of
-//! whole worlds is replayed in `random_lives`.
+//! Replays the corpora of the fuzz targets, so that bugs that fuzzing found do not return. The corpus of
+//! whole worlds is replayed in `random_worlds`.
 
-use crate::{lives, roundtrip, scenario};
+use crate::{corpus, roundtrip, scenario};
 
 #[test]
-fn e_32_no_message_of_the_corpus_does_harm() {
-    for bytes in lives::corpus("message") {
+fn e_32_no_message_of_the_corpus_breaks_an_invariant() {
+    for bytes in corpus::read("message") {
         roundtrip::message(&bytes);
         roundtrip::state(&bytes);
     }
 }
 
 #[test]
-fn e_32_a_node_keeps_its_promises_in_every_life_of_the_corpus() {
-    for life in lives::corpus("node") {
-        assert_eq!(scenario::node::live(&life), scenario::node::live(&life), "one life, one transcript");
+fn e_32_the_invariants_of_a_node_hold_in_every_scenario_of_the_corpus() {
+    for bytes in corpus::read("node") {
+        assert_eq!(
+            scenario::node::run(&bytes),
+            scenario::node::run(&bytes),
+            "the same scenario has the same transcript"
+        );
     }
 }
 
-/// Lives at random, on top of those worth keeping.
+/// Runs random scenarios, in addition to the corpus.
 #[test]
-fn e_32_a_node_keeps_its_promises_in_lives_at_random() {
+fn e_32_the_invariants_of_a_node_hold_in_random_scenarios() {
     for round in 0..300 {
-        scenario::node::live(&lives::at_random(round, 8 * round as usize));
+        scenario::node::run(&corpus::random(round, 8 * round as usize));
     }
 }

@@ -1,19 +1,19 @@
-//! A node without sockets, in virtual time: what it answers, asks, keeps and forgets.
+//! A node without sockets, in virtual time.
 //!
-//! - `server`: queries of others
-//! - `client`: lookups and queries of its own
-//! - `maintenance`: what it does by itself
-//! - `persist`: what outlives it
-//! - `captured`, `determinism`, `families`, `fuzz_corpus`, `random_lives`: a node as a whole
+//! - `server`: queries of other nodes
+//! - `client`: lookups and queries of the node itself
+//! - `maintenance`: what the node does by itself
+//! - `persist`: saved states and checkpoints
+//! - `captured`, `determinism`, `families`, `fuzz_corpus`, `random_worlds`: a node as a whole
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/lives.rs"]
-mod lives;
 #[cfg(all(feature = "checkpoint", feature = "sim"))]
-#[path = "../common/reborn.rs"]
-mod reborn;
+#[path = "../common/continued.rs"]
+mod continued;
+#[path = "../common/corpus.rs"]
+mod corpus;
 #[path = "../common/roundtrip.rs"]
 mod roundtrip;
 #[path = "../common/scenario/mod.rs"]
@@ -32,5 +32,5 @@ mod fuzz_corpus;
 mod maintenance;
 mod persist;
 #[cfg(feature = "sim")]
-mod random_lives;
+mod random_worlds;
 mod server;

@@ -1,4 +1,4 @@
-//! Holds `tests/CHECKLIST.md` to what it says: no requirement is missing, each is proved by tests with its row
+//! Checks `tests/CHECKLIST.md`: no requirement is missing, each is proved by tests with its row
 //! in their names, and every row that a test names is in a table.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::{root, sources};
 
-/// Sections that must be whole: rows 1 to the number.
+/// Sections that must be complete, and the numbers of their last rows.
 const WHOLE: [(&str, u32); 17] = [
     ("E", 32),
     ("B5", 10),
@@ -27,10 +27,10 @@ const WHOLE: [(&str, u32); 17] = [
     ("F", 17),
 ];
 
-/// What the notes of a row say where it has no test.
+/// The start of the notes of a row without a test.
 const NO_TEST: &str = "no test: ";
 
-/// What the notes of a row say where tests of other rows prove it as well.
+/// The start of the notes of a row that tests of other rows prove.
 const ALSO: &str = "also ";
 
 #[test]
@@ -80,12 +80,12 @@ fn every_row_that_a_test_or_a_note_names_is_in_the_table() {
 }
 
 #[test]
-fn no_row_is_missing_or_stands_twice() {
+fn no_row_is_missing_or_duplicated() {
     let text = checklist();
     let mut seen = BTreeSet::new();
     for Row { name, requirement, .. } in rows(&text) {
         assert!(!requirement.is_empty(), "{name}: write down what is required");
-        assert!(seen.insert(name), "{name} stands twice: give one of them the next free number");
+        assert!(seen.insert(name), "{name} is duplicated: give one of them the next free number");
         assert_eq!(rows_of(&format!("{}_x", prefix(name))), [name], "no section is called like that");
     }
     let wanted =
@@ -104,7 +104,7 @@ fn checklist() -> String {
     fs::read_to_string(root().join("tests/CHECKLIST.md")).unwrap()
 }
 
-/// The lines of all tables, without their heads.
+/// Returns the rows of all tables, without their heads.
 fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
     let lines = text.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
     let cells = lines.map(|line| {
@@ -115,19 +115,19 @@ fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
     cells.filter(|row| row.notes != "notes")
 }
 
-/// Other rows whose tests prove the row with these notes: `also E-17, E-20; …`.
+/// Returns the other rows whose tests prove the row with these notes: `also E-17, E-20; …`.
 fn also(notes: &str) -> impl Iterator<Item = &str> {
     let list = notes.strip_prefix(ALSO).unwrap_or_default();
     let list = list.split_once(';').map_or(list, |(list, _)| list);
     list.split(", ").filter(|row| !row.is_empty())
 }
 
-/// How names of tests begin that prove a row.
+/// Returns the prefix of tests that prove a row.
 fn prefix(row: &str) -> String {
     row.to_lowercase().replace('-', "_")
 }
 
-/// The rows that a test proves: E-06 and B44-07 of `e_06_b44_07_…` or `e_06_and_b44_07_…`.
+/// Returns the rows that a test proves: E-06 and B44-07 for `e_06_b44_07_…` or `e_06_and_b44_07_…`.
 fn rows_of(test: &str) -> Vec<String> {
     let mut rows = Vec::new();
     let mut rest = test;
@@ -143,7 +143,7 @@ fn rows_of(test: &str) -> Vec<String> {
     rows
 }
 
-/// All tests with rows in their names, as `file: name`.
+/// Returns all tests with rows in their names, as `file: name`.
 fn tests_by_row() -> BTreeMap<String, Vec<String>> {
     let mut tests = BTreeMap::<String, Vec<String>>::new();
     for file in ["src", "tests"].into_iter().flat_map(|folder| sources(&root().join(folder))) {
@@ -158,7 +158,7 @@ fn tests_by_row() -> BTreeMap<String, Vec<String>> {
     tests
 }
 
-/// The functions of a file that are tests.
+/// Returns the functions of a file that are tests.
 fn tests_in(source: &str) -> impl Iterator<Item = &str> {
     let mut is_test = false;
     source.lines().map(str::trim).filter_map(move |line| {
@@ -171,7 +171,7 @@ fn tests_in(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn tests_and_rows_are_read_as_they_are_written() {
+fn tests_and_rows_are_parsed() {
     let source = "#[test]\nfn one() {\n}\nfn helper() {}\n#[cfg(unix)]\n#[test]\n#[ignore]\nfn two(x: u8) {}\n\
         #[tokio::test]\nasync fn three() {}";
     assert!(tests_in(source).eq(["one", "two", "three"]));

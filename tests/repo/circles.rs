@@ -1,7 +1,7 @@
-//! No two files of the library import each other, directly or around a corner: what a file needs can be read
-//! and understood before it.
+//! Checks that no two files of the library import each other, directly or indirectly: what a file needs can
+//! be read and understood before it.
 //!
-//! Passing a name on with `pub use` is an index, not a use: an import through it counts for the file that defines
+//! Re-exporting a name with `pub use` is not an import: an import through it counts for the file that defines
 //! the name.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +17,11 @@ type Module = Vec<String>;
 struct File {
     text: String,
     imports: Vec<Import>,
-    /// What a name that is passed on means.
+    /// The path that a re-exported name stands for.
     exports: BTreeMap<String, Module>,
 }
 
-/// The files of the library by their modules; the tool is a program of its own.
+/// Returns the files of the library by their modules, without the tool, which is another program.
 fn files() -> BTreeMap<Module, File> {
     let src = root().join("src");
     let paths = sources(&src).into_iter().filter(|path| !path.starts_with(src.join("bin")));
@@ -72,21 +72,21 @@ fn absolute(modules: &BTreeSet<Module>, module: &Module, path: &[String]) -> Opt
 /// Returns the module that defines what a path names.
 fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &Module) -> Option<&'a Module> {
     let mut path = path.clone();
-    // Names are passed on a few times at most.
+    // Names are re-exported a few times at most.
     for _ in 0..8 {
         let len = (0..=path.len()).rev().find(|&len| files.contains_key(&path[..len]))?;
         let (module, file) = files.get_key_value(&path[..len])?;
         let Some(name) = path.get(len) else { return Some(module) };
         match file.exports.get(name) {
             Some(meaning) if *meaning != path => path = [meaning.clone(), path[len + 1..].to_vec()].concat(),
-            // Of an inline module `super` is the file itself, which then looks like its parent.
+            // In an inline module `super` is the file itself, which then looks like its parent.
             Some(_) | None => return defines(&file.text, name).then_some(module),
         }
     }
     None
 }
 
-/// Whether a file holds the definition of an item.
+/// Whether a file contains the definition of an item.
 fn defines(text: &str, name: &str) -> bool {
     let mut words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
     let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "macro_rules"];
@@ -118,7 +118,7 @@ fn graph(files: &BTreeMap<Module, File>) -> BTreeMap<&Module, BTreeSet<&Module>>
         .collect()
 }
 
-/// Removes whatever is on no circle.
+/// Removes the files that are on no circle.
 fn peel<'a>(graph: &mut BTreeMap<&'a Module, BTreeSet<&'a Module>>) {
     loop {
         let used: BTreeSet<&Module> = graph.values().flatten().copied().collect();
@@ -152,7 +152,7 @@ fn no_files_import_each_other() {
 }
 
 #[test]
-fn a_circle_is_found_around_corners_and_indexes() {
+fn a_circle_is_found_across_several_files_and_mod_files() {
     let texts = [
         ("a.rs", "use crate::folder::Thing; pub struct A;"),
         ("folder/mod.rs", "mod inner; mod other; pub use inner::Thing;"),

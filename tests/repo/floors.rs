@@ -1,7 +1,7 @@
-//! The floors of the house: a file uses only what lies on its own floor or below.
+//! Checks the floors of the crate: a file imports only from its own floor or from those below.
 //!
-//! `src/guide/architecture.md` says where a folder belongs; every file and folder of `src` is named there, so
-//! that a new one needs a decision.
+//! `src/guide/architecture.md` assigns each folder to a floor; every file and folder of `src` is listed
+//! there, so that a new one needs a decision.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::fs;
 use crate::imports::{Import, imports};
 use crate::{root, sources};
 
-/// The folders of each floor, from the ground up, as the guide has them.
+/// Returns the folders of each floor, from the lowest up, as the guide lists them.
 fn floors() -> Vec<(String, Vec<String>)> {
     let guide = root().join("src/guide/architecture.md");
     let text = fs::read_to_string(guide).unwrap();
@@ -24,7 +24,7 @@ fn floors() -> Vec<(String, Vec<String>)> {
     rows.take_while(|row| !row.starts_with("change")).filter(is_floor).map(floor).collect()
 }
 
-/// What stands on no floor: the list of the modules, and the manual.
+/// Modules that are on no floor: the list of modules, and the guide.
 const OUTSIDE: [&str; 2] = ["lib", "guide"];
 
 fn floor_of(floors: &[(String, Vec<String>)], module: &str) -> Option<usize> {
@@ -37,7 +37,7 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
     assert_eq!(floors.len(), 5, "the guide has a table of floors");
     let src = root().join("src");
     let files = sources(&src);
-    assert!(files.len() > 20, "the sources are where they are looked for");
+    assert!(files.len() > 20, "the sources are found");
     let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
     for file in files {
         let path = file.strip_prefix(&src).unwrap();
@@ -59,7 +59,7 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
         }
         for Import { line, path: import, .. } in imports(&fs::read_to_string(&file).unwrap()) {
             let ("crate", Some(name)) = (import[0].as_str(), import.get(1)) else { continue };
-            // A public name without its module comes from the top: adapters see what users see.
+            // A public name without its module comes from the top floor: adapters use the public surface.
             let is_public_name = name.starts_with(char::is_uppercase) || name == "MAX_DATAGRAM";
             let floor =
                 if is_public_name { floors.len() - 2 } else { floor_of(&floors, name).unwrap_or(usize::MAX) };

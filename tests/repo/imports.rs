@@ -1,16 +1,16 @@
-//! The paths that a source file refers to, read from its tokens.
+//! Paths that a source file refers to, read from its tokens.
 
 /// A path that a file names, such as `["crate", "base", "id", "NodeId"]`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Import {
     pub(crate) line: usize,
     pub(crate) path: Vec<String>,
-    /// Whether the file only passes the name on (`pub use`).
+    /// Whether the file only re-exports the name (`pub use`).
     pub(crate) is_export: bool,
 }
 
 /// Returns the paths in `use` declarations, and all others that begin with `crate`, `super` or `self`. Inline
-/// tests, which stand at the end of a file, are left out.
+/// tests at the end of a file are left out.
 pub(crate) fn imports(text: &str) -> Vec<Import> {
     let tokens = tokens(text);
     let word = |at: usize| tokens.get(at).map_or("", |(_, word)| word.as_str());
@@ -42,7 +42,7 @@ pub(crate) fn imports(text: &str) -> Vec<Import> {
     imports
 }
 
-/// Whether `#[cfg(test)] mod … {` begins here.
+/// Whether `#[cfg(test)] mod … {` starts here.
 fn begins_tests<'a>(word: &impl Fn(usize) -> &'a str, at: usize) -> bool {
     let attribute = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
     attribute.iter().enumerate().all(|(offset, expected)| word(at + offset) == *expected)
@@ -93,7 +93,8 @@ const fn is_word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
 
-/// Splits source text into words and marks, each with its line. Comments, strings and characters are left out.
+/// Splits source text into words and marks, each with its line. Comments, strings and characters are left
+/// out.
 fn tokens(text: &str) -> Vec<(usize, String)> {
     let (mut tokens, mut line, mut rest) = (Vec::new(), 1, text);
     while let Some(letter) = rest.chars().next() {

@@ -1,5 +1,5 @@
-//! What holds for the repository itself: every requirement has its test, no file uses what lies above it,
-//! and none that uses it.
+//! Checks of the repository itself: every requirement has a test, no file imports from a floor above,
+//! no files import each other, and doc comments follow the rules.
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
 mod checklist;
@@ -15,7 +15,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust files of a folder and all folders in it.
+/// Returns the Rust files of a folder and of all folders in it.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -12,7 +12,7 @@ use crate::lab::{find, introduce, newcomer, secs, village};
 
 const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
 
-/// Thirty nodes, and two more that one process has, one at each of its addresses.
+/// Creates thirty nodes, and two more of one process, one at each of its addresses.
 fn world() -> (World, Vec<HostId>, [HostId; 2]) {
     let (mut world, hosts) = village(45, 30);
     let homes = [0, 1].map(|index| {
@@ -26,7 +26,7 @@ fn world() -> (World, Vec<HostId>, [HostId; 2]) {
     (world, hosts, homes)
 }
 
-/// What the node at `home` answers to a stranger.
+/// Returns what the node at `home` answers to another host.
 fn ask(world: &mut World, home: HostId, from: SocketAddr, query: &[u8]) -> Packet {
     world.with_node(home, |node, now| {
         let mut buf = [0; MAX_DATAGRAM];
@@ -37,7 +37,7 @@ fn ask(world: &mut World, home: HostId, from: SocketAddr, query: &[u8]) -> Packe
 }
 
 #[test]
-fn b45_01_b45_02_b45_09_each_address_has_an_id_of_its_own_far_from_the_others() {
+fn b45_01_b45_02_b45_09_each_address_has_its_own_id_far_from_the_others() {
     let (world, _, homes) = world();
     let ids = homes.map(|home| world.node(home).unwrap().id(Family::V4));
     assert_eq!(ids[0].common_prefix_len(&ids[1]), 0);
@@ -45,13 +45,13 @@ fn b45_01_b45_02_b45_09_each_address_has_an_id_of_its_own_far_from_the_others() 
         assert!(world.node(home).unwrap().is_ready(Family::V4));
         let addr = world.addr(home);
         let known = || world.nodes().flat_map(|(_, node)| node.nodes(Family::V4));
-        assert!(known().any(|node| node.addr == addr), "{addr} is known to somebody");
-        assert!(known().filter(|node| node.addr == addr).all(|node| node.id == id), "by its own id alone");
+        assert!(known().any(|node| node.addr == addr), "{addr} is in some table");
+        assert!(known().filter(|node| node.addr == addr).all(|node| node.id == id), "with its own id only");
     }
 }
 
 #[test]
-fn b45_03_a_token_serves_only_at_the_address_that_gave_it() {
+fn b45_03_a_token_is_valid_only_at_the_address_that_issued_it() {
     let (mut world, _, homes) = world();
     let stranger = socket("99.0.0.1:6881");
     let answer = ask(&mut world, homes[0], stranger, &get_peers(&TARGET, b""));
@@ -65,7 +65,7 @@ fn b45_03_a_token_serves_only_at_the_address_that_gave_it() {
 }
 
 #[test]
-fn b45_12_a_torrent_is_announced_from_each_address_by_a_lookup_of_its_own() {
+fn b45_12_a_torrent_is_announced_from_each_address_by_its_own_lookup() {
     let (mut world, hosts, homes) = world();
     let infohash = InfoHash::from_bytes([0x77; 20]);
     for home in homes {

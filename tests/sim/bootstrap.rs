@@ -8,7 +8,7 @@ use crate::common::{addr, config};
 use crate::lab::{find, infohash, introduce, newcomer, secs, village};
 
 #[test]
-fn four_nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
+fn four_nodes_that_bootstrap_from_each_other_verify_and_find_each_other() {
     let (mut world, first) = village(9, 1);
     let more = (1..4).map(|index| newcomer(&mut world, addr(index), config()));
     let hosts: Vec<_> = first.into_iter().chain(more.collect::<Vec<_>>()).collect();

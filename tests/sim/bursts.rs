@@ -1,5 +1,5 @@
-//! Many lookups at once: they cost no living node its place, nobody is asked faster than it may like, and
-//! a lookup that knows anybody asks somebody.
+//! Many lookups at once: they evict no live node, no node is queried faster than its rate, and
+//! a lookup with any candidate queries one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use dht_proto::{Announce, Config, Family, InfoHash, Instant, Limits, Lookup};
 
 use crate::lab::secs;
 
-/// A world with this loss, and the node in it that has room for a burst of lookups.
+/// A world with packet loss, and the node in it that has slots for a burst of lookups.
 struct Crowd {
     world: World,
     hosts: Vec<HostId>,
@@ -41,7 +41,7 @@ impl Crowd {
         node.nodes(Family::V4).map(|info| info.addr).collect()
     }
 
-    /// Starts so many lookups at once and lets them end.
+    /// Starts `count` lookups at once and lets them end.
     fn burst(&mut self, count: u16) {
         for number in 0..count {
             self.world.start(self.busy, Lookup::GetPeers(torrent(10_000 + number))).unwrap();
@@ -59,15 +59,15 @@ fn torrent(number: u16) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-/// How a node fares in a burst of a hundred lookups, while all nodes live.
-struct Fare {
+/// The effect of a burst of a hundred lookups on a node, while all nodes are alive.
+struct Effect {
     before: BTreeSet<SocketAddr>,
     after: BTreeSet<SocketAddr>,
-    /// Of a hundred torrents that others had announced, looked up one by one afterwards.
+    /// How many of a hundred announced torrents are found one by one afterwards.
     found: usize,
 }
 
-fn fare(seed: u64, nodes: usize, loss: f64) -> Fare {
+fn effect(seed: u64, nodes: usize, loss: f64) -> Effect {
     let mut crowd = Crowd::new(seed, nodes, loss);
     let mut peers = BTreeMap::new();
     for number in 0..100 {
@@ -76,26 +76,26 @@ fn fare(seed: u64, nodes: usize, loss: f64) -> Fare {
         crowd.world.lookup(announcer, lookup);
         peers.insert(number, SocketAddr::new(crowd.world.addr(announcer).ip(), 1000 + number));
     }
-    // By then its table is full.
+    // By then the table is full.
     (0..100).for_each(|number| _ = crowd.world.lookup(crowd.busy, Lookup::FindNode(torrent(number).into())));
     crowd.world.run_for(secs(300));
     let before = crowd.table();
     crowd.burst(100);
     let after = crowd.table();
     let found = peers.iter().filter(|(number, peer)| {
-        let search = crowd.world.lookup(crowd.busy, Lookup::GetPeers(torrent(**number)));
-        search.peers.iter().any(|(_, found)| found == *peer)
+        let lookup = crowd.world.lookup(crowd.busy, Lookup::GetPeers(torrent(**number)));
+        lookup.peers.iter().any(|(_, found)| found == *peer)
     });
     let found = found.count();
     crowd.world.check().unwrap();
     println!("{nodes} nodes, loss {loss}: {} before, {} after, {found} found", before.len(), after.len());
-    Fare { before, after, found }
+    Effect { before, after, found }
 }
 
 #[test]
-fn a_burst_of_lookups_costs_no_living_node_its_place() {
+fn a_burst_of_lookups_evicts_no_live_node() {
     for (seed, loss) in [(1, 0.1), (2, 0.3), (3, 0.3)] {
-        let Fare { before, after, found } = fare(seed, 150, loss);
+        let Effect { before, after, found } = effect(seed, 150, loss);
         let (kept, before) = (before.intersection(&after).count(), before.len());
         assert!(before > 100 && kept * 100 >= before * 95, "{kept} of {before} with a loss of {loss}");
         assert!(found >= 99, "{found} with a loss of {loss}");
@@ -103,19 +103,19 @@ fn a_burst_of_lookups_costs_no_living_node_its_place() {
 }
 
 #[test]
-fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
-    let [calm, lossy] = [0.0, 0.3].map(|loss| fare(4, 1000, loss));
+fn a_burst_in_a_larger_world_evicts_no_live_node() {
+    let [calm, lossy] = [0.0, 0.3].map(|loss| effect(4, 1000, loss));
     let (after, before) = (lossy.after.len(), lossy.before.len());
     assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
     // In full buckets some give way to others that answer twice as fast or are better spread, with loss or
     // without it.
-    let kept = |fare: &Fare| fare.before.intersection(&fare.after).count() as f64 / fare.before.len() as f64;
+    let kept = |it: &Effect| it.before.intersection(&it.after).count() as f64 / it.before.len() as f64;
     println!("of the same nodes {:.3} are left, {:.3} without loss", kept(&lossy), kept(&calm));
     assert!(kept(&lossy) >= kept(&calm) * 0.75, "{} of {}", kept(&lossy), kept(&calm));
     assert!(lossy.found >= 99, "{}", lossy.found);
 }
 
-/// When queries left, by where they went.
+/// Returns the times of queries by their destination.
 fn queries(captured: &[Captured]) -> BTreeMap<SocketAddr, Vec<Instant>> {
     let mut queries = BTreeMap::<_, Vec<_>>::new();
     for captured in captured.iter().filter(|captured| captured.direction == Direction::Sent) {
@@ -126,7 +126,7 @@ fn queries(captured: &[Captured]) -> BTreeMap<SocketAddr, Vec<Instant>> {
     queries
 }
 
-/// The most by which a destination was sent more than its rate brings in the time.
+/// Returns the largest excess of queries to one destination over its rate.
 fn largest_burst(times: &[Instant]) -> f64 {
     let rate = f64::from(Config::default().queries_per_node);
     let mut debt = 0.0_f64;
@@ -139,7 +139,7 @@ fn largest_burst(times: &[Instant]) -> f64 {
 }
 
 #[test]
-fn no_node_is_asked_faster_than_its_rate_however_many_lookups_there_are() {
+fn no_node_is_queried_faster_than_its_rate_however_many_lookups_run() {
     for nodes in [13, 60] {
         let mut crowd = Crowd::new(5, nodes, 0.05);
         crowd.world.capture(crowd.busy);
@@ -156,7 +156,7 @@ fn no_node_is_asked_faster_than_its_rate_however_many_lookups_there_are() {
 }
 
 #[test]
-fn a_small_swarm_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
+fn a_small_network_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
     let mut world = World::new(6, Network::internet());
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(13, &Growth::default(), |_, _| Arc::clone(&profile));
@@ -164,11 +164,11 @@ fn a_small_swarm_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
     let newcomer = world.add(Arc::clone(&profile));
     world.capture(newcomer);
     world.run_for(secs(30));
-    // Those that it was given as bootstrap hosts are not kept.
+    // Bootstrap hosts are not kept.
     assert!(world.node(newcomer).unwrap().node_count(Family::V4) >= 10);
     let joining = queries(&world.take_captured(newcomer));
     let most = joining.values().map(Vec::len).max().unwrap();
-    println!("the newcomer asks each up to {most} times");
+    println!("the new node queries each up to {most} times");
     assert!(most <= 12, "{joining:?}");
     // Twenty minutes, with a bootstrap every four of them.
     world.run_for(secs(600));
@@ -176,6 +176,6 @@ fn a_small_swarm_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
     world.run_for(secs(1200));
     let keeping = queries(world.captured(hosts[5]));
     let most = keeping.values().map(Vec::len).max().unwrap();
-    println!("each is asked up to {most} times in twenty minutes");
+    println!("each is queried up to {most} times in twenty minutes");
     assert!(most <= 20, "{keeping:?}");
 }

@@ -1,4 +1,4 @@
-//! Ids that follow addresses (BEP 42), in worlds whose nodes learn their own from others.
+//! Ids that follow addresses (BEP 42), in worlds whose nodes learn their own addresses from others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use dht_proto::{Announce, Event, Family};
 
 use crate::lab::{infohash, meet, secs};
 
-/// A profile whose id follows from its address (BEP 42), behind a translator or not.
+/// Returns a profile whose id follows from its address (BEP 42), behind a NAT or not.
 fn moving(nat: Option<NatKind>) -> Profile {
     let mut profile = Profile::default();
     profile.config.secure_ids = true;
@@ -17,21 +17,21 @@ fn moving(nat: Option<NatKind>) -> Profile {
     profile
 }
 
-/// Whether a node knows where others see it, and has an id that fits.
+/// Whether a node knows its external address, and has an id that matches it.
 fn knows_its_place(world: &World, host: HostId) -> bool {
     let (node, ip) = (world.node(host).unwrap(), world.addr(host).ip());
     let seen = node.external_addr(Family::V4).map(|addr| addr.ip());
     seen == Some(ip) && node.id(Family::V4).is_secure_for(ip)
 }
 
-/// How often the id or address of a host has changed since it is watched.
+/// Returns how often the id or address of a host has changed since it is watched.
 fn changes(world: &World, host: HostId) -> usize {
     let is_change = |event: &Event| matches!(event, Event::ExternalAddr { .. } | Event::IdChanged { .. });
     world.events(host).iter().filter(|(_, event)| is_change(event)).count()
 }
 
 #[test]
-fn b42_09_nodes_learn_where_others_see_them() {
+fn b42_09_nodes_learn_their_external_addresses() {
     let mut world = World::new(11, Network::internet());
     let kinds = [None, Some(NatKind::PortRestricted), None, Some(NatKind::Symmetric)];
     let profiles = kinds.map(|kind| Arc::new(moving(kind)));
@@ -40,10 +40,10 @@ fn b42_09_nodes_learn_where_others_see_them() {
     for (index, host) in hosts.iter().enumerate() {
         assert!(knows_its_place(&world, *host), "{index}");
         let port = world.node(*host).unwrap().external_addr(Family::V4).unwrap().port();
-        // Everybody sees another one behind a symmetric translator.
+        // Behind a symmetric NAT each host sees another address.
         assert_eq!(port, if index % 4 == 3 { 0 } else { world.addr(*host).port() });
     }
-    // Whoever is new has an id that does not fit, and changes it once.
+    // A new node has an id that does not match, and changes it once.
     for kind in kinds {
         let mut profile = moving(kind);
         profile.is_new = true;
@@ -59,7 +59,7 @@ fn b42_09_nodes_learn_where_others_see_them() {
 }
 
 #[test]
-fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
+fn b42_10_a_node_whose_address_changes_continues_with_another_id() {
     let mut world = World::new(12, Network::internet());
     let profile = Arc::new(moving(None));
     let hosts = world.grow(120, &Growth::default(), |_, _| Arc::clone(&profile));
@@ -85,16 +85,16 @@ fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
         assert_eq!(changes(&world, mover), 2);
         let peer = SocketAddr::new(world.addr(mover).ip(), 4242);
         let holders = world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|held| held == peer));
-        assert!(holders.count() >= 8, "the announce stands under the new address");
+        assert!(holders.count() >= 8, "the announce is stored with the new address");
         assert!(meet(&mut world, mover, hosts[20], 1) && meet(&mut world, hosts[30], mover, 2));
     }
     world.check().unwrap();
 }
 
-/// Every other node has an id that does not fit its address.
+/// Every other node has an id that does not match its address.
 #[cfg(feature = "items")]
 #[test]
-fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
+fn b42_14_with_enforcement_items_are_put_to_nodes_with_secure_ids() {
     let mut world = World::new(14, Network::internet());
     let (fitting, misfit) = (Arc::new(moving(None)), Arc::new(Profile::default()));
     let hosts = world
@@ -123,9 +123,9 @@ fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
     world.check().unwrap();
 }
 
-/// Three in ten tell everybody the same false address, for three hours.
+/// Three nodes in ten report the same false address to all others, for three hours.
 #[test]
-fn b42_09_votes_by_thirty_percent_liars_move_no_id() {
+fn b42_09_thirty_percent_liars_among_voters_change_no_id() {
     let mut world = World::new(13, Network::internet());
     let profile = Arc::new(moving(None));
     let hosts = world.grow(200, &Growth::default(), |_, _| Arc::clone(&profile));
@@ -141,7 +141,7 @@ fn b42_09_votes_by_thirty_percent_liars_move_no_id() {
         profile.is_new = true;
         honest.push(world.add(profile));
     }
-    // Among so many liars a newcomer is sure only after a while.
+    // Among so many liars a new node is sure only after a while.
     world.run_for(secs(1800));
     for (host, byte) in honest.iter().zip(0_u8..) {
         assert!(knows_its_place(&world, *host), "{host:?}");
@@ -164,6 +164,6 @@ fn b42_09_votes_by_thirty_percent_liars_move_no_id() {
     let entries: Vec<_> =
         honest.iter().flat_map(|host| world.node(*host).unwrap().nodes(Family::V4)).collect();
     let listed = entries.iter().filter(|entry| is_liar(entry.addr)).count();
-    assert!(listed * 5 > entries.len(), "they are asked as others are: {listed} of {}", entries.len());
+    assert!(listed * 5 > entries.len(), "they are queried like others: {listed} of {}", entries.len());
     world.check().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Small versions of the worlds that the bench `worlds` measures: what comes out there at length must
+//! Small versions of the worlds that the bench `worlds` measures: the results there must
 //! hold here as well, within margins for their size. All times are virtual.
 
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Quantiles, Worl
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 
 use crate::day::Day;
+use crate::hosts;
 use crate::internet::{Finding, Setting};
 use crate::lab::secs;
-use crate::people;
 
 fn found(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| finding.first_peer.is_some()).count()
 }
 
-/// When this share had found the peer, in milliseconds.
+/// Returns when this share of lookups had found the peer, in milliseconds.
 fn quantile(findings: &[Finding], share: f64) -> u128 {
     let times = Quantiles::of(findings.iter().map(|it| it.first_peer));
     times.quantile(share).map_or(u128::MAX, |time| time.as_millis())
@@ -33,7 +33,7 @@ fn lookups_succeed_among_nats_and_the_dead() {
     let [contacts, dead, closed] = stage.contacts();
     assert!(contacts > 40.0, "{contacts}");
     assert!((0.25..0.35).contains(&dead), "the dead are still listed: {dead}");
-    assert!(closed < 0.03, "those that no stranger reaches are not: {closed}");
+    assert!(closed < 0.03, "those that unknown hosts cannot reach are not: {closed}");
     let (ours, theirs) = (stage.ours(), setting.prepare(1).libtorrent());
     assert!(found(&ours) == 60 && found(&theirs) >= 57, "{} {}", found(&ours), found(&theirs));
     assert!(quantile(&ours, 0.5) <= 250 && quantile(&ours, 0.98) <= 1500, "{ours:?}");
@@ -43,16 +43,16 @@ fn lookups_succeed_among_nats_and_the_dead() {
 }
 
 #[test]
-fn lookups_succeed_where_a_third_of_all_is_lost() {
+fn lookups_succeed_with_a_third_of_all_datagrams_lost() {
     let findings = Setting::lossy(300, 60).prepare(2).ours();
     assert!(found(&findings) >= 59, "{findings:?}");
     assert!(queries(&findings) < 45.0, "{findings:?}");
 }
 
-/// Coming and going must not leave the tables to the dead, nor may keeping these out cost much.
+/// Under churn the tables must not fill with dead nodes, and keeping these out must not cost much.
 #[test]
-fn tables_stay_true_where_nodes_come_and_go() {
-    for (limits, datagrams) in [(people::limits(), 45.0), (limits(200), 20.0)] {
+fn routing_tables_stay_accurate_under_churn() {
+    for (limits, datagrams) in [(hosts::limits(), 45.0), (limits(200), 20.0)] {
         let mut day = Day::begin(5, 200, limits);
         let mut found = 0;
         for _ in 0..8 {
@@ -68,7 +68,7 @@ fn tables_stay_true_where_nodes_come_and_go() {
 }
 
 #[test]
-fn r_20_nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
+fn r_20_nodes_look_up_and_are_found_at_once_after_ten_minutes_without_a_link() {
     let mut world = World::new(4, Network::internet());
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(200, &Growth::default(), |_, _| Arc::clone(&profile));
@@ -97,9 +97,9 @@ fn r_20_nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
     let finds: Vec<_> = (0..cut.len()).map(|at| start(&mut world, cut[at], at)).collect();
     let founds: Vec<_> = (0..cut.len()).map(|at| start(&mut world, up[at + 30], at + 100)).collect();
     world.settle(secs(60));
-    for search in finds.into_iter().chain(founds) {
-        let search = world.take_record(search).expect("it is followed");
-        assert!(search.first_peer().is_some_and(|at| at < secs(5)), "{search:?}");
+    for record in finds.into_iter().chain(founds) {
+        let lookup = world.take_record(record).expect("it is followed");
+        assert!(lookup.first_peer().is_some_and(|at| at < secs(5)), "{lookup:?}");
     }
     world.check().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Stored items in worlds that lose datagrams, and whose nodes come and go.
+//! Stored items in worlds with packet loss and churn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use dht_proto::sim::{Churn, Growth, HostId, Network, Profile, Returns, SimRng, World};
 use dht_proto::{Event, Item, Limits, Lookup, PutObstacle, Salt, SecretKey};
 
-/// Half of the sessions are shorter than this, so that most of those who stored an item are gone when
-/// two hours, its lifetime, are over.
+/// The median session, so that most nodes that stored an item are gone when
+/// its lifetime of two hours is over.
 const SESSION: Duration = Duration::from_secs(100 * 60);
 
 const ABSENCE: Duration = Duration::from_secs(60);
 
-/// No lookup takes longer.
+/// The longest time of a lookup.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const NODES: usize = 150;
@@ -24,7 +24,7 @@ const HOURS: u32 = 12;
 const LOOKUPS_AN_HOUR: u32 = 60;
 
 #[test]
-fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
+fn b44_31_a_publication_stays_findable_under_churn() {
     let (mut world, seeder) = world();
     let items: Vec<Item> = (0..ITEMS).map(item).collect();
     for item in &items {
@@ -43,7 +43,7 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
     let most = (HOURS * LOOKUPS_AN_HOUR / 100) as usize;
     assert!(missed.len() <= most, "{} lookups found nothing, at most {most} may: {missed:?}", missed.len());
 
-    // The opposite: what nobody keeps up is gone with those who stored it, or expires.
+    // The opposite: an item that is not republished is gone with the nodes that stored it, or expires.
     for item in &items {
         let kept = world.with_node(seeder, |node, _| node.publications().next()).unwrap();
         assert!(world.with_node(seeder, |node, _| node.stop_publishing(kept.id)), "{:?}", item.target());
@@ -53,7 +53,7 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
 }
 
 #[test]
-fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
+fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
     let mut world = World::new(11, Network::internet());
     let mut profile = Profile::default();
     profile.limits = limits();
@@ -89,8 +89,8 @@ fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
     assert_eq!(put(hosts[20], &version(6, b"1:B")), stands);
 }
 
-/// Tables of the default size, and room for what happens here. (With the least tables of such a world
-/// an item stands at five nodes on average instead of nine, and one lookup in a hundred misses it.)
+/// Limits with tables of the default size. (With the smallest tables of such a world
+/// an item is stored at five nodes on average instead of nine, and one lookup in a hundred misses it.)
 fn limits() -> Limits {
     let (tables, mut limits) = (Limits::default(), dht_proto::sim::limits(NODES));
     (limits.nodes_v4, limits.replacements) = (tables.nodes_v4, tables.replacements);
@@ -101,7 +101,7 @@ fn limits() -> Limits {
     limits
 }
 
-/// A world whose nodes stay for an hour or two, on a network that loses a tenth of all datagrams; and
+/// Creates a world whose nodes stay for an hour or two, on a network that loses a tenth of all datagrams, and
 /// a host that stays.
 fn world() -> (World, HostId) {
     let mut network = Network::internet();
@@ -119,7 +119,7 @@ fn world() -> (World, HostId) {
     (world, seeder)
 }
 
-/// Immutable and mutable ones in turn.
+/// Returns immutable and mutable items in turn.
 fn item(index: u8) -> Item {
     let value = [b"9:manifest".as_slice(), &[index]].concat();
     if index.is_multiple_of(2) {
@@ -128,7 +128,7 @@ fn item(index: u8) -> Item {
     Item::sign(&SecretKey::from_bytes(&[index; 32]), b"salt", i64::from(index), &value).unwrap()
 }
 
-/// Whether some node that is there, and does not store it itself, finds it in the version that was
+/// Whether a random live node that does not store the item finds the version that was
 /// put last.
 fn is_found(world: &mut World, item: &Item) -> bool {
     let stores = |world: &World, host| world.node(host).unwrap().stored_item(item.target()).is_some();
@@ -140,14 +140,14 @@ fn is_found(world: &mut World, item: &Item) -> bool {
         Some(key) => Lookup::GetMutable(key, Salt::new(item.salt()).unwrap()),
         None => Lookup::GetImmutable(item.target()),
     };
-    let search = world.start(host, lookup).unwrap();
+    let record = world.start(host, lookup).unwrap();
     world.settle(PATIENCE);
-    // Who leaves meanwhile finds nothing, and says so to nobody.
-    let report = world.take_record(search).unwrap().report();
+    // A node that leaves meanwhile reports nothing.
+    let report = world.take_record(record).unwrap().report();
     report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
 }
 
-/// A node that is there.
+/// Draws a live node.
 fn draw(world: &mut World) -> HostId {
     loop {
         let count = world.hosts().len();

@@ -1,5 +1,5 @@
-//! Lookups among real nodes in virtual time: they find what was announced, whatever the network, the
-//! dead and the villains do.
+//! Lookups among real nodes in virtual time: they find what was announced, whatever the network, dead
+//! nodes and adversaries do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ fn lookups_succeed_in_a_world_like_the_internet() {
         let report = announce.report().expect("it has ended");
         assert!(announce.stored.len() >= 8 && report.acknowledged >= 7, "{announce:?}");
         assert!(announce.stored_at(8) <= announce.done.map(|(at, _)| at));
-        let search = world.lookup(seeker, Lookup::GetPeers(infohash(round as u8)));
-        assert!(search.first_peer().is_some_and(|at| at < secs(1)), "{search:?}");
+        let lookup = world.lookup(seeker, Lookup::GetPeers(infohash(round as u8)));
+        assert!(lookup.first_peer().is_some_and(|at| at < secs(1)), "{lookup:?}");
         world.check().unwrap();
     }
     let counters = *world.counters();
@@ -32,7 +32,7 @@ fn lookups_succeed_in_a_world_like_the_internet() {
 }
 
 #[test]
-fn small_nodes_do_their_part() {
+fn nodes_with_small_limits_store_and_answer() {
     let mut world = World::new(5, Network::internet());
     let (small, large) = (Arc::new(Profile::of_world(400)), Arc::new(Profile::default()));
     let hosts = world
@@ -55,7 +55,7 @@ fn a_hundred_thousand_nodes_find_each_other() {
     });
     world.run_for(secs(60));
     assert!(hosts.iter().all(|&host| world.node(host).unwrap().is_ready(Family::V4)));
-    // A node costs the same in a small world and in a large one, but for the logarithm.
+    // The cost of a node grows only with the logarithm of the size of the world.
     assert!(world.counters().sent < 250 * 100_000, "{:?}", world.counters());
     let seekers: Vec<_> = hosts.iter().copied().filter(|host| is_large(host.index())).collect();
     for round in 0..50 {
@@ -65,7 +65,7 @@ fn a_hundred_thousand_nodes_find_each_other() {
 }
 
 #[test]
-fn duplicates_overtaking_and_corruption_hurt_nobody() {
+fn lookups_succeed_despite_duplicated_reordered_and_corrupted_datagrams() {
     let mut network = Network::internet();
     (network.duplication, network.reordering, network.corruption) = (0.1, 0.2, 0.05);
     let (mut world, hosts) = world(3, network, 100);
@@ -80,7 +80,7 @@ fn duplicates_overtaking_and_corruption_hurt_nobody() {
 }
 
 #[test]
-fn nodes_behind_translators_find_each_other_over_the_others() {
+fn nodes_behind_nats_find_each_other_through_the_others() {
     let mut world = World::new(2, Network::internet());
     let kinds =
         [None, Some(NatKind::FullCone), None, Some(NatKind::PortRestricted), None, Some(NatKind::Symmetric)];
@@ -99,7 +99,7 @@ fn nodes_behind_translators_find_each_other_over_the_others() {
 }
 
 #[test]
-fn the_dead_hold_nobody_up() {
+fn dead_nodes_do_not_delay_lookups() {
     let (mut world, hosts) = world(1, Network::internet(), 200);
     let killed = world.kill_share(0.4);
     assert!((60..100).contains(&killed), "{killed}");
@@ -112,33 +112,33 @@ fn the_dead_hold_nobody_up() {
     world.check().unwrap();
 }
 
-/// Every kind of villain at once, one in five of all hosts.
+/// Every kind of adversary at once, one in five of all hosts.
 #[test]
-fn villains_are_coped_with() {
+fn lookups_succeed_among_adversaries() {
     let (mut world, hosts) = world(8, Network::internet(), 80);
     let addrs: Vec<SocketAddr> = hosts.iter().map(|host| world.addr(*host)).collect();
     let victim = addrs[5];
-    let mut villains = Vec::new();
+    let mut adversaries = Vec::new();
     for lie in [Lie::OtherIds, Lie::CloserNodes, Lie::Asker, Lie::Reserved, Lie::Peers] {
         for _ in 0..3 {
             let id = world.rng().id();
-            villains.push(world.add_actor(Liar { id, lie }));
+            adversaries.push(world.add_actor(Liar { id, lie }));
         }
     }
     let accomplices = vec![world.next_address(), world.next_address()];
     for addr in accomplices.clone() {
-        villains.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
+        adversaries.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
     }
     let id = world.rng().id();
-    villains.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
-    villains.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
+    adversaries.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
+    adversaries.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
     let target = world.add_actor(Recorder::default());
     let target_addr = world.addr(target);
     let reflector = world.add_actor(Reflector::new(target_addr, addrs.clone(), ms(10)));
     let honest = Honest::new(world.rng().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
     let honest = world.add_actor(honest);
-    for villain in villains {
-        let addr = world.addr(villain);
+    for adversary in adversaries {
+        let addr = world.addr(adversary);
         for host in &hosts[..40] {
             let _ = world.with_node(*host, |node, now| node.add_node(now, addr));
         }
@@ -153,7 +153,7 @@ fn villains_are_coped_with() {
         (0..20).filter(|&round| meet(&mut world, hosts[round], hosts[79 - round], round as u8)).count();
     assert!(found >= 19, "{found}");
     let stored = world.node(hosts[5]).unwrap().peers(infohash(99)).count();
-    assert!(stored <= 1, "one IP address fills one place: {stored}");
+    assert!(stored <= 1, "one IP address has one entry: {stored}");
     let stats = world.node(hosts[5]).unwrap().stats();
     assert!(stats.dropped.rate > 1000, "the flood is not answered: {:?}", stats.dropped);
     assert!(!world.actor::<Recorder>(target).unwrap().got.is_empty(), "{reflector:?} reflects");
@@ -174,17 +174,17 @@ fn both_families_work_at_once() {
         assert!(world.addr_in(*host, Family::V6).is_some());
     }
     world.lookup(hosts[1], Lookup::Announce(infohash(1), Announce::port(5)));
-    let search = world.lookup(hosts[50], Lookup::GetPeers(infohash(1)));
-    let found = |is_v6: bool| search.peers.iter().any(|(_, peer)| peer.is_ipv6() == is_v6);
-    assert!(found(false) && found(true), "{search:?}");
+    let lookup = world.lookup(hosts[50], Lookup::GetPeers(infohash(1)));
+    let found = |is_v6: bool| lookup.peers.iter().any(|(_, peer)| peer.is_ipv6() == is_v6);
+    assert!(found(false) && found(true), "{lookup:?}");
     world.check().unwrap();
 }
 
-/// The figures that the lookup is held to, over a few seeds.
+/// The figures that the lookup must reach, over a few seeds.
 #[test]
-fn the_toy_network_gives_the_known_figures() {
-    let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
-        let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
+fn the_scripted_network_gives_the_known_figures() {
+    let median = |network: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
+        let all = (1..=15).map(|seed| Some(figure(&network.run(seed)).expect("it comes")));
         Quantiles::of(all).quantile(0.5).expect("there are some")
     };
     let alive = ScriptedNetwork::default();

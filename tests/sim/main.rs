@@ -1,4 +1,4 @@
-//! Worlds of many nodes in virtual time.
+//! Simulated worlds of many nodes in virtual time.
 #![cfg(feature = "sim")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
@@ -6,12 +6,12 @@
 mod common;
 #[path = "../../benches/worlds/day.rs"]
 mod day;
+#[path = "../../benches/worlds/hosts.rs"]
+mod hosts;
 #[path = "../../benches/worlds/internet.rs"]
 mod internet;
 #[path = "../common/lab.rs"]
 mod lab;
-#[path = "../../benches/worlds/people.rs"]
-mod people;
 
 mod addresses;
 mod bootstrap;
@@ -24,6 +24,9 @@ mod lookups;
 mod maintenance;
 mod other_clients;
 mod own_peers;
-mod siege;
+mod programs;
 mod surveys;
+mod sybils;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+mod tasks;
 mod worlds;

@@ -1,5 +1,5 @@
-//! What nodes keep up for hours: announces, while others come and go, through sleep, and after they were
-//! switched off.
+//! Announcements over hours: under churn, through sleep, and after nodes were
+//! disabled.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use dht_proto::{Announce, Event, Family, NodeId};
 use crate::lab::{infohash, meet, secs, world};
 
 #[test]
-fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
+fn l_10_an_announcement_stays_at_the_closest_nodes_under_churn() {
     let mut world = World::new(9, Network::internet());
     let mut profile = Profile::default();
     profile.churn = Some(Churn { session: secs(6000), absence: secs(3000), returns: Returns::Renewed });
@@ -42,7 +42,7 @@ fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
 }
 
 #[test]
-fn c_11_announces_are_kept_up_in_both_families() {
+fn c_11_announces_are_republished_in_both_families() {
     let mut profile = Profile::default();
     profile.config.ipv6 = true;
     let profile = Arc::new(profile);
@@ -71,16 +71,16 @@ fn c_11_announces_are_kept_up_in_both_families() {
     world.check().unwrap();
 }
 
-/// What becomes of a host that sleeps on in the middle of things, and of those who know it.
+/// A host that sleeps while much is running, and its effect on nodes that have it in their tables.
 #[test]
-fn c_15_sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
+fn c_15_stored_data_ages_during_sleep_and_work_continues_afterwards() {
     let (mut world, hosts) = world(11, Network::internet(), 120);
     let sleeper = hosts[30];
     world.watch(sleeper);
     world.with_node(sleeper, |node, now| {
         node.start_announcing(now, infohash(1), Announce::port(4242)).unwrap();
     });
-    // Somebody announces to the sleeper itself, with a token of its own.
+    // Another host announces to the sleeping one, with a token that it issued.
     let stranger = world.add_actor(Recorder::default());
     let (from, to) = (world.addr(stranger), world.addr(sleeper));
     let id = NodeId::from_bytes([9; 20]);
@@ -135,18 +135,18 @@ fn c_15_sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
 
     // Peers and tokens are as old as they are by the clock of the others.
     assert_eq!(node.peers(infohash(2)).count(), 0);
-    // What was under way was asked again, and held against nobody.
+    // Queries in flight were repeated, and no node was penalised.
     let events = || world.events(sleeper).iter().filter(|(at, _)| *at >= woken).map(|(_, event)| event);
     let report = events().find_map(|event| match event {
         Event::LookupDone { lookup: id, report } if *id == lookup => Some(*report),
         _ => None,
     });
     assert!(report.unwrap().answered >= 8);
-    // Nobody answers it; its five seconds count from the waking.
+    // It is not answered; its five seconds count from the waking.
     assert!(events().any(|event| matches!(event, Event::QueryDone { query, .. } if *query == ping)));
     assert!(node.stats().interrupted > counted.interrupted);
     assert!(node.node_count(Family::V4) * 10 >= known * 9);
-    // The questionable were checked, and the announce stands again.
+    // The questionable nodes were pinged, and the announce is stored again.
     assert_eq!(node.closest_nodes(node.id(Family::V4), Family::V4).count(), 8);
     let own = SocketAddr::new(to.ip(), 4242);
     let holders = world.nodes().filter(|(_, node)| node.peers(infohash(1)).any(|peer| peer == own));
@@ -157,7 +157,7 @@ fn c_15_sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
 }
 
 #[test]
-fn c_17_a_node_that_was_switched_off_for_hours_is_announced_and_found_again() {
+fn c_17_a_node_that_was_disabled_for_hours_announces_and_is_found_again() {
     let (mut world, hosts) = world(12, Network::internet(), 120);
     let host = hosts[30];
     for byte in 0..10 {

@@ -1,5 +1,5 @@
-//! The lookups that ours is compared with show the traits for which their models are known, so that
-//! the comparison can be believed.
+//! The models of other clients show the known traits of these clients, so that
+//! the comparison with them is credible.
 
 use std::time::Duration;
 
@@ -20,35 +20,35 @@ fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
     (1..=15).map(look_up).collect()
 }
 
-/// Milliseconds, of which there are more than enough where something never came.
+/// Returns the median in milliseconds; what never happened counts as very long.
 fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u128 {
     Quantiles::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
 }
 
 #[test]
-fn libtorrent_is_quick_where_all_live() {
+fn libtorrent_is_quick_if_all_nodes_are_alive() {
     let all = outcomes(|seed| run(&alive(), seed, Client::Libtorrent));
     assert!(median(&all, |it| it.first_peer) <= 240, "{all:#?}");
     assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
     for outcome in &all {
         assert_eq!(outcome.missed, 0);
-        // It does not wait for the answers to its announces.
+        // libtorrent does not wait for the answers to its announces.
         let confirmed = outcome.acknowledged_at_8.zip(outcome.done).map(|(all, done)| all - done);
         assert_eq!(confirmed, Some(Duration::from_millis(80)), "{outcome:?}");
         assert!(outcome.datagrams <= 40, "{outcome:?}");
     }
 }
 
-/// One dead node among the closest, and it waits for the full timeout.
+/// libtorrent waits for the full timeout of a dead node among the closest.
 #[test]
-fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
+fn libtorrent_is_done_after_15_seconds_if_some_nodes_are_dead() {
     let all = outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent));
     assert!(median(&all, |it| it.first_peer) <= 400, "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
 }
 
-/// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
+/// jech/dht has found the 8 closest long before, but checks its list only every 10 to 19 s.
 #[test]
 fn jech_announces_in_its_second_step() {
     let all = outcomes(|seed| run(&alive(), seed, Client::Jech));
@@ -61,10 +61,10 @@ fn jech_announces_in_its_second_step() {
     }
 }
 
-/// Each dead candidate is asked three times, a step apart: 42 to 90 s until the announce, and 57 to
-/// 109 s until the end, from a table that knows the living near the target.
+/// jech/dht queries each dead candidate three times, a step apart: 42 to 90 s until the announce, and 57 to
+/// 109 s until the end, from a table with live nodes near the target.
 #[test]
-fn jech_takes_most_of_a_minute_where_some_are_dead() {
+fn jech_takes_most_of_a_minute_if_some_nodes_are_dead() {
     let all = outcomes(|seed| {
         let stage = partly_dead().build(seed);
         let hosts = stage.hosts.iter().zip(&stage.is_dead).filter(|(_, is_dead)| !**is_dead);
@@ -85,7 +85,7 @@ fn jech_takes_most_of_a_minute_where_some_are_dead() {
 
 /// Nearly every step has a dead node among its three, and costs 5 s.
 #[test]
-fn the_lock_step_waits_for_its_dead() {
+fn the_lock_step_waits_for_dead_nodes() {
     let all = outcomes(|seed| run(&alive(), seed, Client::LockStep));
     // Steps of 80 ms, the announce among them.
     assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() % 80 == 0)), "{all:#?}");
@@ -96,7 +96,7 @@ fn the_lock_step_waits_for_its_dead() {
 }
 
 #[test]
-fn ours_is_through_before_any_of_them_announces() {
+fn this_crate_is_done_before_any_of_them_announces() {
     let ours = outcomes(|seed| partly_dead().run(seed));
     assert!(median(&ours, |it| it.done) <= 2000, "{ours:#?}");
     let others = [
@@ -110,7 +110,7 @@ fn ours_is_through_before_any_of_them_announces() {
 }
 
 #[test]
-fn a_seed_decides_all() {
+fn the_same_seed_gives_the_same_measurements() {
     let [one, two] = [(); 2].map(|()| run(&ScriptedNetwork::hard(), 5, Client::Jech));
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }

@@ -1,4 +1,4 @@
-//! What a node announces itself, asked for at that node.
+//! Queries to a node for torrents that it announces itself.
 
 use std::net::SocketAddr;
 
@@ -12,18 +12,18 @@ use crate::lab::{find, introduce, newcomer, secs, village};
 
 const HASH: InfoHash = InfoHash::from_bytes(TARGET);
 
-/// Another port of the `index`-th host.
+/// Returns another port of the `index`-th host.
 fn port_of(index: usize, port: u16) -> SocketAddr {
     SocketAddr::new(addr(index).ip(), port)
 }
 
-/// A node alone in the world.
+/// Creates a world with a single node.
 fn alone() -> (World, HostId) {
     let (world, hosts) = village(1, 1);
     (world, hosts[0])
 }
 
-/// A second node, which starts from the first one.
+/// Adds a second node, which bootstraps from the first.
 fn visitor(world: &mut World, index: usize, home: HostId) -> HostId {
     let visitor = newcomer(world, addr(index), config());
     introduce(world, visitor, home, BootstrapKind::Node);
@@ -31,7 +31,7 @@ fn visitor(world: &mut World, index: usize, home: HostId) -> HostId {
     visitor
 }
 
-/// The peers that the `index`-th node finds, which starts from the first one and leaves again.
+/// Returns the peers that the `index`-th node finds, which bootstraps from the first and leaves again.
 fn found_by(world: &mut World, index: usize, home: HostId) -> Vec<SocketAddr> {
     let visitor = visitor(world, index, home);
     let found = find(world, visitor, Lookup::GetPeers(HASH), None).1;
@@ -40,21 +40,21 @@ fn found_by(world: &mut World, index: usize, home: HostId) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn of_two_nodes_one_finds_what_the_other_has_announced_before() {
+fn of_two_nodes_one_finds_what_the_other_announced_earlier() {
     for (announce, peer) in [
         (Announce::port(4242), port_of(0, 4242)),
-        // As others see it.
+        // As seen by others.
         (Announce::implied(4242), addr(0)),
     ] {
         let (mut world, home) = alone();
         let announce = find(&mut world, home, Lookup::Announce(HASH, announce), None).0;
-        assert_eq!(announce.acknowledged, 0, "nobody is there");
+        assert_eq!(announce.acknowledged, 0, "there is no other node");
         assert_eq!(found_by(&mut world, 1, home), [peer]);
     }
 }
 
 #[test]
-fn an_announce_of_ours_is_returned_for_as_long_as_one_of_others() {
+fn our_own_announce_is_returned_as_long_as_those_of_others() {
     let (mut world, home) = alone();
     find(&mut world, home, Lookup::Announce(HASH, Announce::port(4242)), None);
     world.run_for(secs(44 * 60));
@@ -64,7 +64,7 @@ fn an_announce_of_ours_is_returned_for_as_long_as_one_of_others() {
 }
 
 #[test]
-fn what_is_kept_up_is_returned_until_it_is_stopped() {
+fn an_announcement_is_returned_until_it_is_stopped() {
     let (mut world, home) = alone();
     let keep = |world: &mut World, port| {
         world.with_node(home, |node, now| node.start_announcing(now, HASH, Announce::port(port)).unwrap())
@@ -73,19 +73,19 @@ fn what_is_kept_up_is_returned_until_it_is_stopped() {
     world.run_for(secs(3600));
     assert_eq!(found_by(&mut world, 1, home), [port_of(0, 1)]);
     assert_eq!(keep(&mut world, 2), kept);
-    assert_eq!(found_by(&mut world, 2, home), [port_of(0, 2)], "under the port it has now");
+    assert_eq!(found_by(&mut world, 2, home), [port_of(0, 2)], "with its present port");
     world.with_node(home, |node, _| node.clear_peers());
     assert_eq!(
         found_by(&mut world, 3, home),
         [port_of(0, 2)],
-        "it is none of the peers that announced to us"
+        "it is not among the peers that announced to us"
     );
     world.with_node(home, |node, _| node.stop_announcing(kept));
     assert_eq!(found_by(&mut world, 4, home), []);
 }
 
 #[test]
-fn a_cancelled_announce_that_nobody_has_is_not_returned() {
+fn a_cancelled_announce_that_no_node_stored_is_not_returned() {
     for is_kept in [true, false] {
         let (mut world, home) = alone();
         world.with_node(home, |node, now| {
@@ -100,7 +100,7 @@ fn a_cancelled_announce_that_nobody_has_is_not_returned() {
 }
 
 #[test]
-fn we_are_no_peer_that_announced_itself_to_us_nor_find_ourselves() {
+fn our_own_announce_is_neither_counted_as_stored_nor_found_by_ourselves() {
     let (mut world, home) = alone();
     world.with_node(home, |node, now| {
         node.set_external_addr(now, addr(0)).unwrap();
@@ -120,7 +120,7 @@ fn b33_a_scrape_counts_us_among_seeds_or_downloaders() {
         let (mut world, home) = alone();
         world.with_node(home, |node, now| node.start_announcing(now, HASH, announce).unwrap());
         let visitor = visitor(&mut world, 1, home);
-        // Not what was announced to the asker itself meanwhile.
+        // Without what was announced to the querying node meanwhile.
         world.with_node(visitor, |node, _| node.clear_peers());
         let swarm = find(&mut world, visitor, Lookup::Scrape(HASH), Some(home)).0.swarm.unwrap();
         assert_eq!((swarm.seeds, swarm.downloaders, swarm.sources), (counted.0, counted.1, 1));
@@ -128,7 +128,7 @@ fn b33_a_scrape_counts_us_among_seeds_or_downloaders() {
 }
 
 #[test]
-fn a_thousand_announces_of_ours_are_all_returned() {
+fn a_thousand_of_our_own_announces_are_returned() {
     let mut profile = Profile::default();
     (profile.config, profile.limits, profile.is_new) = (config(), common::limits(), true);
     (profile.limits.swarms, profile.limits.peers_v4) = (2048, 8192);

@@ -1,4 +1,4 @@
-//! Scrapes and crawls in worlds of real nodes: what they tell against what there is.
+//! Scrapes and crawls in worlds of real nodes: their results compared with the truth.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,13 +14,13 @@ use crate::lab::secs;
 
 fn infohash(index: usize) -> InfoHash {
     let mut bytes = [index as u8; 20];
-    // Well spread, because a torrent is stored where its infohash lies.
+    // Well spread, because a torrent is stored near its infohash.
     let word = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     bytes[..8].copy_from_slice(&word.wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes());
     InfoHash::from_bytes(bytes)
 }
 
-/// A world of so many nodes that have all joined, with room for many peers and torrents.
+/// Creates a world of `count` nodes that have all joined, with room for many peers and torrents.
 fn world(seed: u64, nodes: usize) -> (World, Vec<HostId>) {
     let mut world = World::new(seed, Network::internet());
     let mut profile = Profile::default();
@@ -68,7 +68,7 @@ impl Actor for Peer {
     }
 }
 
-/// The addresses of the nodes closest to a torrent.
+/// Returns the addresses of the nodes closest to a torrent.
 fn closest(world: &World, infohash: InfoHash) -> Vec<SocketAddr> {
     let target = NodeId::from(infohash);
     let mut nodes: Vec<_> =
@@ -77,7 +77,7 @@ fn closest(world: &World, infohash: InfoHash) -> Vec<SocketAddr> {
     nodes.into_iter().take(8).map(|(_, addr)| addr).collect()
 }
 
-/// So many peers join a torrent within ten seconds, every fourth of them as a seed.
+/// Lets `count` peers join a torrent within ten seconds, every fourth of them as a seed.
 fn fill(world: &mut World, infohash: InfoHash, peers: usize) {
     let nodes = closest(world, infohash);
     for index in 0..peers {
@@ -86,14 +86,14 @@ fn fill(world: &mut World, infohash: InfoHash, peers: usize) {
     }
 }
 
-/// The standard error of the estimate of `count` addresses: two bits each in a filter of 2048.
+/// Returns the standard error of an estimate of `count` addresses, with two bits each in a filter of 2048.
 fn standard_error(count: usize) -> f64 {
     let load = 2.0 * count as f64 / 2048.0;
     (2048.0 * (load.exp() - load - 1.0)).sqrt() / 2.0
 }
 
 #[test]
-fn b33_03_scrapes_count_torrents_of_10_100_and_1000_peers_within_the_error_of_the_filter() {
+fn b33_03_scrapes_estimate_swarms_of_10_100_and_1000_peers_within_the_error_of_the_filter() {
     let (mut world, hosts) = world(1, 300);
     let sizes: Vec<usize> = [10; 8].into_iter().chain([100; 8]).chain([1000; 3]).collect();
     for (index, &peers) in sizes.iter().enumerate() {
@@ -118,16 +118,16 @@ fn b33_03_scrapes_count_torrents_of_10_100_and_1000_peers_within_the_error_of_th
             squares += (error / sigma).powi(2) / (2.0 * sizes.len() as f64);
         }
     }
-    assert!(squares < 2.0, "the errors are as large as they are to be: {squares}");
+    assert!(squares < 2.0, "the errors are as large as expected: {squares}");
     world.check().unwrap();
 }
 
-/// All torrents that some node stores peers of.
+/// Returns all torrents of which some node stores peers.
 fn stored(world: &World) -> BTreeSet<InfoHash> {
     world.nodes().flat_map(|(_, node)| node.infohashes()).collect()
 }
 
-/// The share of them that a crawl found within a time.
+/// Returns the share of them that a crawl found within a time.
 fn coverage(world: &World, crawler: HostId, within: Duration) -> f64 {
     let found = world.crawled(crawler).iter().take_while(|(at, _)| *at <= within);
     let found: BTreeSet<_> = found.map(|(_, infohash)| *infohash).collect();
@@ -136,7 +136,7 @@ fn coverage(world: &World, crawler: HostId, within: Duration) -> f64 {
 }
 
 #[test]
-fn b51_06_a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_intervals() {
+fn b51_06_a_crawl_finds_nearly_all_torrents_despite_dead_nodes_and_liars_and_respects_intervals() {
     let (mut world, hosts) = world(11, 300);
     let ids: Vec<_> = (0..30).map(|_| world.rng().id()).collect();
     for (index, id) in ids.into_iter().enumerate() {
@@ -147,7 +147,7 @@ fn b51_06_a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_t
             world.with_node(hosts[(index * 10 + at) % 300], |node, now| node.add_node(now, addr).unwrap());
         }
     }
-    // 40 for each node: more than fit into one answer.
+    // 40 torrents for each node: more than fit into one answer.
     (0..1500).for_each(|index| fill(&mut world, infohash(index), 1));
     world.run_for(secs(60));
     let dead: Vec<_> = hosts.iter().copied().filter(|host| host.index() % 5 == 2).collect();
@@ -167,8 +167,8 @@ fn b51_06_a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_t
     println!("found after 15, 60, 300, 600 and 1500 s: {shares:.3?}, {report:?}");
     assert!(shares[0] > 0.3 && shares[1] > 0.9 && shares[4] > 0.99);
     assert!(world.crawled(crawler).iter().all(|(_, found)| (0..1500).any(|index| infohash(index) == *found)));
-    // Intervals of five minutes, less what of them had passed when the node was asked first.
-    // A node or two of 240 no other may list, whatever the seed.
+    // Intervals of five minutes, of which a part had passed at the first query.
+    // With any seed, one or two of 240 nodes may not be listed by any other.
     let mut missed = 0;
     for (host, before) in hosts.iter().zip(before).filter(|(host, _)| **host != crawler) {
         if let Some(node) = world.node(*host) {

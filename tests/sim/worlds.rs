@@ -1,4 +1,4 @@
-//! The laboratory itself: its worlds do to nodes what they say, the same way every time.
+//! The simulator itself: worlds do what their settings say, in the same way every time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,23 +55,23 @@ fn a_world_runs_the_same_twice() {
 }
 
 #[test]
-fn losses_are_as_frequent_as_they_should_be() {
+fn datagrams_are_lost_at_the_configured_rate() {
     for (loss, bursts) in [(0.1, None), (0.0, Some(Bursts { start: 0.1, stop: 0.4, loss: 0.5 }))] {
         let mut network = Network::perfect();
         (network.loss, network.bursts) = (loss, bursts);
         let (world, _) = world(1, network, 50);
         let counters = world.counters();
         let share = counters.lost as f64 / counters.sent as f64;
-        // A burst takes a tenth of what goes out, and a tenth of what then comes in.
+        // The loss takes a tenth of the queries, and a tenth of the answers to the rest.
         let expected = if bursts.is_some() { 0.19 } else { loss };
         assert!((share - expected).abs() < 0.02, "{share} of {}", counters.sent);
     }
 }
 
-/// A node behind a translator pings a friend. Who can then reach it: the friend, the friend from
-/// another port, a stranger? And who, after the expiry?
+/// A node behind a NAT pings a host. Afterwards three sources try to reach it: that host, the same host from
+/// another port, and another host; and again after the mapping has expired.
 #[test]
-fn translators_let_in_what_their_kind_does() {
+fn each_kind_of_nat_admits_the_datagrams_it_should() {
     for (kind, expected) in [
         (NatKind::FullCone, [true, true, true]),
         (NatKind::AddressRestricted, [true, true, false]),
@@ -100,7 +100,7 @@ fn translators_let_in_what_their_kind_does() {
                 after[at].got[before[at]..].iter().any(|(.., bytes)| bytes.windows(4).any(|it| it == b"y1:r"))
             })
         };
-        // All at once, because an answer opens a way.
+        // All at once, because an answer opens a mapping.
         assert_eq!(answered(&mut world), expected, "{kind:?}");
         world.run_for(secs(40));
         assert_eq!(answered(&mut world), [false; 3], "{kind:?}: closed by then");
@@ -109,7 +109,7 @@ fn translators_let_in_what_their_kind_does() {
 }
 
 #[test]
-fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
+fn two_hosts_behind_one_nat_cannot_reach_each_other_through_it() {
     let mut world = World::new(1, Network::perfect());
     let mut profile = Profile::default();
     profile.nat = Some(Nat::new(NatKind::FullCone));
@@ -134,7 +134,7 @@ fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
 }
 
 #[test]
-fn hosts_come_and_go() {
+fn hosts_leave_and_return_under_churn() {
     let mut world = World::new(4, Network::internet());
     let mut profile = Profile::default();
     profile.churn = Some(Churn { session: secs(6000), absence: secs(3000), returns: Returns::Renewed });
@@ -153,7 +153,7 @@ fn hosts_come_and_go() {
     }
     // Two thirds of 135, and 15.
     assert!((90..120).contains(&(up / looks)), "{}", up / looks);
-    assert_ne!(world.addr(hosts[1]), addr, "it came back elsewhere");
+    assert_ne!(world.addr(hosts[1]), addr, "it returned at another address");
     let listed = |is_up: bool| {
         let living: Vec<SocketAddr> = world.nodes().map(|(host, _)| world.addr(host)).collect();
         world
@@ -163,7 +163,7 @@ fn hosts_come_and_go() {
             .count()
     };
     let (living, dead) = (listed(true), listed(false));
-    assert!(living > 2 * dead, "{living} entries live, {dead} do not");
+    assert!(living > 2 * dead, "{living} entries are alive, {dead} are not");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_host_that_returns_as_itself_keeps_its_id_and_address() {
 }
 
 #[test]
-fn a_host_that_starts_anew_keeps_its_address_alone() {
+fn a_renewed_host_keeps_only_its_address() {
     let (mut world, hosts) = world(6, Network::perfect(), 30);
     let (id, addr) = (world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3]));
     world.kill(hosts[3]);
@@ -191,7 +191,7 @@ fn a_host_that_starts_anew_keeps_its_address_alone() {
 }
 
 #[test]
-fn what_nodes_send_and_get_is_captured() {
+fn sent_and_received_datagrams_are_captured() {
     let mut world = World::new(1, Network::perfect());
     let hosts = [0, 1].map(|_| world.add_alone(Profile::default()));
     let [a, b] = hosts.map(|host| world.addr(host));
@@ -206,7 +206,7 @@ fn what_nodes_send_and_get_is_captured() {
 }
 
 #[test]
-fn a_reset_translator_lets_nobody_in() {
+fn a_reset_nat_admits_no_old_mapping() {
     let mut world = World::new(1, Network::perfect());
     let mut profile = Profile::default();
     profile.nat = Some(Nat::new(NatKind::FullCone));
@@ -221,7 +221,7 @@ fn a_reset_translator_lets_nobody_in() {
 }
 
 #[test]
-fn outages_sleep_and_jumping_clocks_pass() {
+fn nodes_recover_from_outages_sleep_and_clock_jumps() {
     let (mut world, hosts) = world(7, Network::internet(), 80);
     let node_count = |world: &World, host| world.node(host).unwrap().node_count(Family::V4);
     let before = hosts[..3].iter().map(|host| node_count(&world, *host)).min().unwrap();
@@ -236,7 +236,7 @@ fn outages_sleep_and_jumping_clocks_pass() {
     world.run_for(secs(301));
     for (round, host) in hosts[..4].iter().enumerate() {
         assert_eq!(world.presence(*host), Presence::Up);
-        assert!(node_count(&world, *host) * 2 > before, "the table outlives it");
+        assert!(node_count(&world, *host) * 2 > before, "the table survives it");
         assert!(meet(&mut world, hosts[20], *host, round as u8), "{round}");
     }
     world.check().unwrap();
@@ -244,7 +244,7 @@ fn outages_sleep_and_jumping_clocks_pass() {
 
 #[test]
 #[should_panic(expected = "no rest at")]
-fn a_livelock_is_told() {
+fn a_livelock_is_reported() {
     struct Echo;
     impl Actor for Echo {
         fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {

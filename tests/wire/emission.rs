@@ -1,4 +1,4 @@
-//! What is written: canonical, and the same to an independent decoder.
+//! Emitted messages: canonical, and the same to an independent decoder.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn b51_02_an_empty_sample_encodes_to_itself() {
 }
 
 #[test]
-fn b43_02_ro_stands_between_the_body_and_the_transaction() {
+fn b43_02_ro_is_written_between_the_body_and_the_transaction() {
     let ping = Query { id: NodeId::from_bytes(*b"abcdefghij0123456789"), method: Method::Ping };
     let message =
         Message { read_only: true, version: Some(b"dp01"), ..Message::new(b"aa", Body::Query(ping)) };
@@ -71,7 +71,7 @@ fn q_07_an_empty_list_of_values_is_written() {
 }
 
 #[test]
-fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
+fn e_28_fields_are_where_a_search_for_substrings_finds_them() {
     let announce = |implied_port| Method::AnnouncePeer {
         infohash: InfoHash::ZERO,
         port: 6881,
@@ -93,7 +93,7 @@ fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
                 "1:q13:announce_peer",
             ][..],
         ),
-        // Also where it is not set: there are nodes that ignore an announce without the key.
+        // The key is written also if it is not set: some nodes ignore an announce without it.
         (announce(false), &["12:implied_porti0e9:info_hash20:", "4:porti6881e"]),
         (want, &["6:target20:", "4:wantl2:n42:n6e", "1:q9:find_node", "1:y1:q"]),
     ] {
@@ -105,7 +105,7 @@ fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_written() {
+fn a_message_that_does_not_fit_is_not_written() {
     for packet in BEP_5 {
         let message = Message::parse(packet).unwrap();
         for len in 0..packet.len() {
@@ -115,7 +115,7 @@ fn what_does_not_fit_is_not_written() {
     }
 }
 
-/// The material of messages: what [`Material::messages`] makes of it is one of every kind.
+/// The parts of messages, of which [`Material::messages`] makes one of every kind.
 #[derive(Clone, Debug)]
 struct Material {
     transaction: Vec<u8>,
@@ -159,7 +159,7 @@ impl Material {
         self.flag(bit).then_some(value)
     }
 
-    /// Packed nodes and peers of one family.
+    /// Generates packed nodes and peers of one family.
     fn packed(&self, family: Family) -> (Vec<u8>, Vec<u8>) {
         let (mut nodes, mut peers) = (vec![0; 38 * 20], vec![0; 18 * 20]);
         let mut node_writer = NodeWriter::new(family, &mut nodes);
@@ -185,7 +185,7 @@ impl Material {
         (nodes, peers)
     }
 
-    /// One message of every kind, each beside the dictionary it must decode to.
+    /// Checks one message of every kind against the dictionary to which it must decode.
     fn check(&self, check: &mut dyn FnMut(&Message<'_>, Value)) {
         let (id, target) = (NodeId::from_bytes(self.id), NodeId::from_bytes(self.target));
         let infohash = InfoHash::from(target);
@@ -390,7 +390,7 @@ fn int(value: i64) -> Value {
     Value::Integer(value)
 }
 
-/// The fields that are there, in the order that bencode demands.
+/// Returns the present fields, in the order that bencode requires.
 fn dictionary(fields: Vec<(&str, Option<Value>)>) -> Value {
     let sorted: BTreeMap<_, _> = fields.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     Value::Dictionary(sorted.into_iter().map(|(key, value)| (string(key.as_bytes()), value)).collect())
@@ -398,7 +398,7 @@ fn dictionary(fields: Vec<(&str, Option<Value>)>) -> Value {
 
 proptest! {
     #[test]
-    fn e_01_b33_08_b44_01_b44_02_b44_03_b51_01_every_kind_of_message_is_canonical_and_decodes_elsewhere_to_the_same(material in material()) {
+    fn e_01_b33_08_b44_01_b44_02_b44_03_b51_01_every_kind_of_message_is_canonical_and_decoded_alike_by_another_decoder(material in material()) {
         material.check(&mut |message, expected| {
             let written = encode(message);
             assert!(is_canonical(&written), "{}", written.escape_ascii());
@@ -407,7 +407,7 @@ proptest! {
     }
 
     #[test]
-    fn e_32_every_kind_of_message_is_read_back_as_it_was(material in material()) {
+    fn e_32_every_kind_of_message_is_parsed_back_unchanged(material in material()) {
         material.check(&mut |message, _| {
             let written = encode(message);
             assert_eq!(Message::parse_prefix(&written), Ok((*message, &[][..])), "{}", written.escape_ascii());
@@ -416,17 +416,17 @@ proptest! {
     }
 
     #[test]
-    fn e_32_no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn e_32_parsing_arbitrary_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         crate::roundtrip::message(&bytes);
     }
 
     #[test]
-    fn e_32_no_text_of_bencode_letters_makes_it_panic(text in "d[0-9:eildaqrtyv-]{9,60}") {
+    fn e_32_parsing_random_bencode_never_panics(text in "d[0-9:eildaqrtyv-]{9,60}") {
         crate::roundtrip::message(text.as_bytes());
     }
 
     #[test]
-    fn e_32_no_damage_to_a_message_makes_it_panic(
+    fn e_32_parsing_a_damaged_message_never_panics(
         material in material(),
         damage in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
     ) {

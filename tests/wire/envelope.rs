@@ -1,4 +1,4 @@
-//! The top level of a datagram, and what is not one.
+//! The top level of a datagram, and input that is not a message.
 
 use dht_proto::NodeId;
 use dht_proto::wire::{
@@ -17,7 +17,7 @@ fn malformed(datagram: &[u8]) -> Malformed {
 }
 
 #[test]
-fn e_02_what_is_no_dictionary_is_dropped() {
+fn e_02_a_datagram_that_is_not_a_dictionary_is_dropped() {
     assert_eq!(malformed(b"l4:spam4:eggse"), Malformed::NotADictionary);
     assert_eq!(malformed(b"\x41\x00\x12\x34\0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0"), Malformed::NotADictionary);
 }
@@ -30,7 +30,7 @@ fn e_03_datagrams_under_ten_bytes_are_dropped() {
 }
 
 #[test]
-fn e_02_krpc_is_told_from_utp_by_its_first_bytes() {
+fn e_02_krpc_is_distinguished_from_utp_by_its_first_bytes() {
     assert!(is_krpc(PING));
     assert!(!is_krpc(b"d1:y1:qe"));
     assert!(!is_krpc(b"dddddddddddddddddddd"));
@@ -74,7 +74,7 @@ fn e_07_the_first_of_two_equal_keys_wins() {
 }
 
 #[test]
-fn e_08_numbers_of_other_than_minimal_form_are_accepted() {
+fn e_08_numbers_in_non_minimal_form_are_accepted() {
     let loose = b"d1:ad2:id020:abcdefghij0123456789e1:q04:ping2:roi01e1:t0000000000000000000000002:aa1:y1:qe";
     let message = Message::parse(loose).unwrap();
     assert!(message.read_only);
@@ -130,7 +130,7 @@ fn e_11_integers_beyond_64_bits_count_as_absent() {
 }
 
 #[test]
-fn e_12_unknown_keys_are_ignored_whatever_they_hold() {
+fn e_12_unknown_keys_are_ignored_whatever_their_values() {
     let extra =
         b"d1:ad0:0:2:id20:abcdefghij01234567891:xd1:yl1:zi1eeee1:cle1:q4:ping1:t2:aa1:y1:q1:zd1:ai1eee";
     assert_eq!(Message::parse(extra), Message::parse(PING));
@@ -169,7 +169,7 @@ fn e_19_without_a_transaction_id_a_datagram_is_dropped() {
 }
 
 #[test]
-fn a_query_that_names_no_method_is_dropped() {
+fn a_query_without_a_method_is_dropped() {
     for q in ["", "1:qi1e", "1:ql4:pinge"] {
         let text = format!("d1:ad2:id20:abcdefghij0123456789e{q}1:t2:aa1:y1:qe");
         assert_eq!(malformed(text.as_bytes()), Malformed::NoMethod, "{q}");
@@ -200,7 +200,7 @@ fn e_22_e_23_anything_is_an_error_and_any_code_is_carried() {
 }
 
 #[test]
-fn e_24_a_reply_that_holds_an_error_is_an_error() {
+fn e_24_a_reply_that_contains_an_error_is_an_error() {
     let reply = error(b"d1:eli204e14:Method Unknowne1:t2:aa1:y1:re");
     assert_eq!(reply.code, ErrorCode::METHOD_UNKNOWN);
     let both = b"d1:eli204e1:xe1:rd2:id20:abcdefghij0123456789e1:t2:aa1:y1:re";
@@ -218,7 +218,7 @@ fn e_25_b5_01_a_reply_without_an_id_of_20_bytes_fails_its_query() {
 }
 
 #[test]
-fn e_26_b20_02_a_version_of_any_length_or_type_does_no_harm() {
+fn e_26_b20_02_a_version_of_any_length_or_type_is_accepted() {
     let versions: [(&str, Option<&[u8]>); 5] =
         [("1:v3:1.0", Some(b"1.0")), ("1:v0:", Some(b"")), ("1:vi3e", None), ("1:vle", None), ("", None)];
     for (v, version) in versions {
@@ -228,7 +228,7 @@ fn e_26_b20_02_a_version_of_any_length_or_type_does_no_harm() {
 }
 
 #[test]
-fn e_29_b32_15_the_largest_datagram_there_is_is_read() {
+fn e_29_b32_15_the_largest_possible_datagram_is_parsed() {
     let filler = "x".repeat(65_507 - 65);
     let text =
         format!("d1:ad2:id20:abcdefghij01234567891:x{}:{filler}e1:q4:ping1:t2:aa1:y1:qe", filler.len());
@@ -256,7 +256,7 @@ fn e_32_length_prefixes_that_overflow_or_overrun_are_refused() {
 }
 
 #[test]
-fn what_is_not_bencode_is_refused() {
+fn input_that_is_not_bencode_is_refused() {
     for bad in [
         "ie",
         "i-e",

@@ -1,4 +1,4 @@
-//! Queries as they come in.
+//! Parsing of queries.
 
 use dht_proto::wire::{ErrorCode, Message, Method, ParseError, PutItem, Want};
 use dht_proto::{InfoHash, NodeId};
@@ -8,7 +8,7 @@ use super::{datagram, query};
 const ID: NodeId = NodeId::from_bytes(*b"abcdefghij0123456789");
 const TARGET: NodeId = NodeId::from_bytes(*b"mnopqrstuvwxyz123456");
 
-/// A query of ours with these arguments besides the id.
+/// Returns a query with these arguments after the id.
 fn asked(name: &str, arguments: &[&[u8]]) -> Vec<u8> {
     let arguments = arguments.concat();
     let name = format!("e1:q{}:{name}1:t2:aa1:y1:qe", name.len());
@@ -50,7 +50,7 @@ fn q_01_q_02_a_ping_has_no_arguments_and_a_find_node_its_target() {
 }
 
 #[test]
-fn q_03_a_get_peers_has_its_infohash_and_wants_no_more_by_itself() {
+fn q_03_a_get_peers_has_an_infohash_and_nothing_else_by_default() {
     let expected =
         Method::GetPeers { infohash: InfoHash::from(TARGET), want: Want::NONE, noseed: false, scrape: false };
     assert_eq!(method("get_peers", "9:info_hash20:mnopqrstuvwxyz123456"), Ok(expected));
@@ -164,7 +164,7 @@ fn q_23_a_torrent_name_may_come_under_either_key() {
 }
 
 #[test]
-fn b32_05_b32_08_b32_09_want_names_families_and_anything_else_says_nothing() {
+fn b32_05_b32_08_b32_09_want_lists_families_and_anything_else_is_ignored() {
     for (want, v4, v6) in [
         ("", false, false),
         ("4:wantl2:n4e", true, false),
@@ -247,7 +247,7 @@ fn put(arguments: &[&[u8]]) -> Result<Method<'static>, ErrorCode> {
     accepted(asked("put", arguments).leak()).map_err(|(code, _)| code)
 }
 
-/// A mutable put of `i7e`, with `arguments` after the signature and others where they belong.
+/// Returns a mutable put of `i7e`, with `arguments` after the signature and others in their places.
 fn mutable(before: &str, salt: &[u8], seq: &str) -> Result<PutItem<'static>, ErrorCode> {
     let text = datagram(&[
         b"d1:ad",
@@ -278,7 +278,7 @@ fn b44_02_b44_06_an_immutable_put_keeps_the_bytes_of_its_value() {
 }
 
 #[test]
-fn b44_03_a_mutable_put_with_everything_and_with_the_least() {
+fn b44_03_a_mutable_put_is_parsed_with_all_and_with_only_required_fields() {
     let all = PutItem::Mutable {
         value: b"i7e",
         key: KEY,
@@ -294,7 +294,7 @@ fn b44_03_a_mutable_put_with_everything_and_with_the_least() {
 }
 
 #[test]
-fn b44_04_a_target_in_a_put_is_optional_but_must_be_one() {
+fn b44_04_a_target_in_a_put_is_optional_but_must_be_valid() {
     let target = |argument: &[u8]| match put(&[argument, b"5:token1:x1:vi1e"]) {
         Ok(Method::Put { target, .. }) => Ok(target),
         Ok(other) => panic!("{other:?}"),
@@ -306,7 +306,7 @@ fn b44_04_a_target_in_a_put_is_optional_but_must_be_one() {
 }
 
 #[test]
-fn b44_07_e_06_e_07_e_08_what_is_not_canonical_is_not_put() {
+fn b44_07_e_06_e_07_e_08_values_that_are_not_canonical_are_refused() {
     for value in [
         &b"d1:bi1e1:ai1ee"[..],
         b"d1:ai1e1:ai1ee",
@@ -338,7 +338,7 @@ fn b44_09_values_of_up_to_1000_bytes_are_accepted() {
 }
 
 #[test]
-fn b44_10_salts_of_up_to_64_bytes_are_accepted_and_an_empty_one_is_none() {
+fn b44_10_salts_of_up_to_64_bytes_are_accepted_and_an_empty_one_counts_as_absent() {
     let salt = |length: usize| format!("4:salt{length}:{}", "s".repeat(length)).into_bytes();
     assert!(mutable("", &salt(64), "3:seqi1e").is_ok());
     assert_eq!(mutable("", &salt(65), "3:seqi1e"), Err(ErrorCode::SALT_TOO_BIG));
@@ -347,7 +347,7 @@ fn b44_10_salts_of_up_to_64_bytes_are_accepted_and_an_empty_one_is_none() {
 }
 
 #[test]
-fn b44_15_b44_16_cas_may_be_0_and_means_nothing_without_a_key() {
+fn b44_15_b44_16_cas_may_be_0_and_is_ignored_without_a_key() {
     assert!(matches!(mutable("3:casi0e", b"", "3:seqi1e"), Ok(PutItem::Mutable { cas: Some(0), .. })));
     assert_eq!(mutable("3:cas1:0", b"", "3:seqi1e"), Err(ErrorCode::PROTOCOL));
     assert_eq!(mutable("3:casi9223372036854775808e", b"", "3:seqi1e"), Err(ErrorCode::PROTOCOL));
@@ -368,7 +368,7 @@ fn b44_17_b44_18_seq_is_0_to_the_largest_i64() {
 }
 
 #[test]
-fn b44_19_a_put_with_some_marks_of_a_mutable_item_is_refused() {
+fn b44_19_a_put_with_only_some_fields_of_a_mutable_item_is_refused() {
     let (key, signature) =
         (&[b"1:k32:".as_slice(), KEY].concat()[..], &[b"3:sig64:".as_slice(), SIGNATURE].concat()[..]);
     let (seq, rest) = (&b"3:seqi1e"[..], &b"5:token1:x1:vi1e"[..]);
@@ -388,13 +388,13 @@ fn b44_19_a_put_with_some_marks_of_a_mutable_item_is_refused() {
 }
 
 #[test]
-fn b44_20_a_stray_seq_makes_no_mutable_item() {
+fn b44_20_a_stray_seq_does_not_make_an_item_mutable() {
     let item = PutItem::Immutable { value: b"i1e", seq: Some(1) };
     assert_eq!(put(&[b"3:seqi1e5:token1:x1:vi1e"]), Ok(Method::Put { token: b"x", target: None, item }));
 }
 
 #[test]
-fn b44_23_shape_is_checked_before_size_and_size_before_salt() {
+fn b44_23_structure_is_checked_before_size_and_size_before_salt() {
     let big = format!("1:v1001:{}", "x".repeat(1001));
     let salt = format!("4:salt65:{}", "s".repeat(65));
     let code = |seq: &str, value: &str| {

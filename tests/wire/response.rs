@@ -1,4 +1,4 @@
-//! Responses as they come in.
+//! Parsing of responses.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use dht_proto::wire::Response;
 
 use super::{datagram, response};
 
-/// The response with these fields around the id, which sorts in the middle.
+/// Returns a response with these fields around the id, which sorts in the middle.
 fn returned(before: &[&[u8]], after: &[&[u8]]) -> Response<'static> {
     let (before, after) = (before.concat(), after.concat());
     let pieces: [&[u8]; 5] = [b"d1:rd", &before, b"2:id20:abcdefghij0123456789", &after, b"e1:t2:aa1:y1:re"];
@@ -61,7 +61,7 @@ fn b5_06_the_tail_of_a_node_list_is_ignored() {
 }
 
 #[test]
-fn b5_08_b5_09_addresses_are_passed_on_as_they_came() {
+fn b5_08_b5_09_addresses_are_returned_unchanged() {
     let mapped = b"\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\0\0";
     let nodes = returned(&[], &[b"6:nodes638:", &[7; 20], mapped]).nodes6.unwrap();
     assert_eq!(nodes.iter().next().unwrap().1, addr("[::ffff:1.2.3.4]:0"));
@@ -94,12 +94,12 @@ fn q_08_the_old_form_of_values_is_read() {
     assert_eq!(peers(&[b"6:valuesl24:axje.uidhtnmaxje.uidhtnme"]), [first, second, first, second]);
     // A single string of 18 bytes is one IPv6 peer.
     assert_eq!(peers(&[b"6:valuesl18:", PEER6, b"e"]), [addr("[2a00::1]:6881")]);
-    // More than one string is no old form.
+    // More than one string is not the old form.
     assert_eq!(peers(&[b"6:valuesl12:axje.uidhtnm6:axje.ue"]), [first]);
 }
 
 #[test]
-fn q_09_members_that_are_no_peer_are_skipped() {
+fn q_09_members_that_are_not_peers_are_skipped() {
     let mixed = b"6:valuesl0:5:axje.6:axje.u7:axje.uui5el6:axje.ued1:xi1ee6:idhtnme";
     assert_eq!(peers(&[mixed]), [addr("97.120.106.101:11893"), addr("105.100.104.116:28269")]);
     assert_eq!(returned(&[], &[b"6:valuesi1e"]).values, None);
@@ -159,7 +159,7 @@ fn b51_02_an_empty_sample_is_a_sample() {
 }
 
 #[test]
-fn b51_08_samples_of_a_broken_length_are_ignored_and_the_nodes_kept() {
+fn b51_08_samples_of_an_invalid_length_are_ignored_and_the_nodes_used() {
     let sample = [[5; 20], [6; 20]];
     let response = returned(&[], &[b"3:numi9e7:samples40:", sample.as_flattened()]);
     assert_eq!((response.num, response.samples), (Some(9), Some(sample.as_slice())));

@@ -23,7 +23,7 @@ fn l_02_announces_go_to_the_k_closest_as_soon_as_all_closer_ones_have_settled() 
 }
 
 #[test]
-fn l_02_a_late_closer_answer_adds_one_announce() {
+fn l_02_a_late_closer_response_adds_one_announce() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 1..=3);
     rig.ask_all();
     rig.stall(1);
@@ -51,7 +51,7 @@ fn t_10_a_node_without_a_token_serves_the_traversal_but_is_not_announced_to() {
 }
 
 #[test]
-fn a_refused_announce_spills_over_to_the_next() {
+fn a_refused_announce_goes_to_the_next_node() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 1..=6);
     rig.ask_all();
     rig.answer(1);
@@ -67,19 +67,19 @@ fn a_refused_announce_spills_over_to_the_next() {
 }
 
 #[test]
-fn refusals_do_not_spill_over_without_end() {
+fn refused_announces_go_to_a_bounded_number_of_nodes() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 1..=30);
     let mut announced = 0;
     loop {
         match rig.next() {
             Step::Query(position) => {
-                rig.traversal.asked(&mut rig.candidates, position);
+                rig.traversal.on_queried(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.answer(host);
             }
             Step::Announce(position) => {
                 announced += 1;
-                rig.traversal.announced(&mut rig.candidates, position);
+                rig.traversal.on_announced(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.refuse(host);
             }
@@ -108,7 +108,7 @@ fn a_lost_announce_is_sent_once_more_and_then_goes_to_the_next() {
 }
 
 #[test]
-fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
+fn nodes_beyond_the_horizon_are_probed_for_if_dead_ones_hide_live_ones() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 8, [3, 5]);
     rig.ask_all();
     rig.answer_listing(3, &[1, 2, 5, 6, 7, 8, 9, 10]);
@@ -120,26 +120,26 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
     let mut looks = Vec::new();
     loop {
         match rig.next() {
-            Step::Announce(position) => rig.traversal.announced(&mut rig.candidates, position),
-            Step::Query(position) => rig.traversal.asked(&mut rig.candidates, position),
+            Step::Announce(position) => rig.traversal.on_announced(&mut rig.candidates, position),
+            Step::Query(position) => rig.traversal.on_queried(&mut rig.candidates, position),
             Step::Probe(position, window) => {
-                rig.traversal.looked(&mut rig.candidates, position, window);
-                looks.push((host(rig.candidates[position].endpoint), rig.traversal.target_in(window)));
+                rig.traversal.on_probed(&mut rig.candidates, position, window);
+                looks.push((host(rig.candidates[position].endpoint), rig.traversal.probe_target(window)));
             }
             Step::Wait | Step::Finish => break,
         }
     }
     assert_eq!(looks, [(1, id(12)), (2, id(16))], "each at another node, for the next 8 from 10 on");
     // The quarter before is listed completely, so nothing more is left to query for.
-    rig.look_answered(Window::Rest, [3, 8, 9, 10, 12, 13, 14, 15].into_iter());
-    rig.look_answered(Window::Next, 16..24);
+    rig.respond_to_probe(Window::Rest, [3, 8, 9, 10, 12, 13, 14, 15].into_iter());
+    rig.respond_to_probe(Window::Next, 16..24);
     [7, 8, 9, 10].into_iter().for_each(|host| (0..2).for_each(|_| rig.stall(host)));
     rig.stall(6);
     assert!(rig.ask_all().starts_with(&[12, 13, 14, 15]), "closer than the one far away");
 }
 
 #[test]
-fn who_knows_its_neighbours_is_not_asked_beyond_them() {
+fn there_is_no_probe_if_the_neighbours_are_alive() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 8, 1..=8);
     rig.ask_all();
     (1..=8).for_each(|host| rig.answer_listing(host, &[1, 2, 3, 4, 5, 6, 7, 8]));
@@ -155,7 +155,7 @@ fn who_knows_its_neighbours_is_not_asked_beyond_them() {
 }
 
 #[test]
-fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_late() {
+fn a_reported_announce_still_goes_to_closer_nodes_that_respond_or_are_listed_late() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 2..=4);
     rig.ask_all();
     (0..2).for_each(|_| rig.stall(2));
@@ -167,7 +167,7 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
     rig.stall(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.traversal.phase = Phase::Remembered;
-    for _ in TRIES..NETWORK_TRIES {
+    for _ in TRIES..SILENT_SUBNET_TRIES {
         assert_eq!(rig.ask_all(), [2], "it is asked a few times more");
         rig.stall(2);
     }
@@ -187,7 +187,7 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
 }
 
 #[test]
-fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
+fn a_node_that_failed_recently_is_queried_only_after_the_report() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 1, [2]);
     assert!(rig.traversal.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
     assert_eq!(rig.ask_all(), [2]);
@@ -196,7 +196,7 @@ fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
     rig.store(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.traversal.phase = Phase::Remembered;
-    for _ in TRIES..NETWORK_TRIES {
+    for _ in TRIES..SILENT_SUBNET_TRIES {
         assert_eq!(rig.ask_all(), [1]);
         rig.stall(1);
     }
@@ -206,20 +206,20 @@ fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
 }
 
 #[test]
-fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
+fn tokens_of_the_closest_are_stored_in_place_of_the_farthest() {
     let mut rig = Rig::knowing(ANNOUNCE, 64, 16, 11..=30);
     (11..=30).rev().for_each(|host| {
         rig.ask_all();
-        rig.traversal.asked(&mut rig.candidates, usize::from(host) - 11);
+        rig.traversal.on_queried(&mut rig.candidates, usize::from(host) - 11);
         rig.answer(host);
     });
     assert_eq!(rig.token_holders(), (11..=26).collect::<Vec<_>>());
     rig.list(40);
-    rig.traversal.asked(&mut rig.candidates, 20);
+    rig.traversal.on_queried(&mut rig.candidates, 20);
     rig.answer(40);
     assert!(!rig.token_holders().contains(&40), "a farther one takes no place");
     rig.list(1);
-    rig.traversal.asked(&mut rig.candidates, 0);
+    rig.traversal.on_queried(&mut rig.candidates, 0);
     rig.answer_as(1, id(1), Some(b"new"));
     assert!(rig.token_holders().contains(&1) && !rig.token_holders().contains(&26));
     let token = |host| rig.traversal.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();
@@ -228,7 +228,7 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
 }
 
 #[test]
-fn an_announce_goes_to_no_more_nodes_than_tokens_are_kept() {
+fn an_announce_goes_to_no_more_nodes_than_tokens_are_stored() {
     for tokens in [0, 2] {
         let mut rig = Rig::knowing(ANNOUNCE, 16, 4, 1..=9);
         rig.tokens.truncate(tokens);
@@ -254,7 +254,7 @@ fn the_token_of_a_host_is_found_whatever_else_is_listed_there() {
 }
 
 #[test]
-fn a_query_to_a_single_node_asks_nobody_else() {
+fn a_query_to_a_single_node_queries_no_other() {
     let options = LookupOptions { only: Some(([1, 1, 1, 1], 1).into()), ..LookupOptions::default() };
     let mut rig = Rig::new(ANNOUNCE, 16, 8);
     rig.traversal = Traversal::new(ANNOUNCE, TARGET, Family::V4, &options, true, Instant::ZERO);

@@ -1,4 +1,8 @@
 //! The rules of a traversal, tested one by one without a network.
+//!
+//! - `announce`: the nodes that an announce is sent to, and when
+//! - `region`: the region around a target, and the admission of candidates
+//! - `traversal`: which nodes are queried, which again, and when a traversal ends
 
 mod announce;
 mod region;
@@ -8,7 +12,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::admission::NETWORK_TRIES;
+use super::admission::SILENT_SUBNET_TRIES;
 use super::*;
 
 const TARGET: NodeId = NodeId::ZERO;
@@ -58,7 +62,7 @@ impl Rig {
     fn ask_all(&mut self) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Step::Query(position) = self.next() {
-            self.traversal.asked(&mut self.candidates, position);
+            self.traversal.on_queried(&mut self.candidates, position);
             asked.push(host(self.candidates[position].endpoint));
         }
         asked
@@ -69,13 +73,13 @@ impl Rig {
         let mut announced = Vec::new();
         loop {
             match self.next() {
-                Step::Query(position) => self.traversal.asked(&mut self.candidates, position),
+                Step::Query(position) => self.traversal.on_queried(&mut self.candidates, position),
                 Step::Announce(position) => {
-                    self.traversal.announced(&mut self.candidates, position);
+                    self.traversal.on_announced(&mut self.candidates, position);
                     announced.push(host(self.candidates[position].endpoint));
                 }
                 Step::Probe(position, window) => {
-                    self.traversal.looked(&mut self.candidates, position, window);
+                    self.traversal.on_probed(&mut self.candidates, position, window);
                 }
                 Step::Wait | Step::Finish => return announced,
             }
@@ -87,13 +91,13 @@ impl Rig {
     }
 
     fn answer_as(&mut self, host: u16, id: NodeId, token: Option<&[u8]>) -> Verdict {
-        self.traversal.on_answer(
+        self.traversal.on_response(
             &mut self.candidates,
             &mut self.tokens,
             endpoint(host),
             id,
             token,
-            Worth::Full,
+            Weight::Full,
         )
     }
 
@@ -121,13 +125,13 @@ impl Rig {
         listed.iter().for_each(|other| _ = self.list(*other));
     }
 
-    fn look_answered(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
+    fn respond_to_probe(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
         let mut reach = Distance::ZERO;
         for host in listed {
-            reach = reach.max(self.traversal.target_in(window).distance(&id(host)));
+            reach = reach.max(self.traversal.probe_target(window).distance(&id(host)));
             self.list(host);
         }
-        self.traversal.on_probe_answered(window, reach);
+        self.traversal.on_probe_response(window, reach);
     }
 
     fn refuse(&mut self, host: u16) {
@@ -164,32 +168,32 @@ fn host(endpoint: Endpoint) -> u16 {
 /// Memory for every host under every name.
 const ENOUGH: usize = 60 * 60;
 
-/// The fate of one datagram.
+/// The delivery of one datagram.
 #[derive(Clone, Copy, Debug)]
-enum InsertKind {
+enum Delivery {
     Answer,
     AnswerAs(u16),
     Lose,
     Fail,
 }
 
-fn fates() -> impl Strategy<Value = InsertKind> {
+fn deliveries() -> impl Strategy<Value = Delivery> {
     prop_oneof![
-        4 => Just(InsertKind::Answer),
-        1 => (0_u16..60).prop_map(InsertKind::AnswerAs),
-        2 => Just(InsertKind::Lose),
-        1 => Just(InsertKind::Fail),
+        4 => Just(Delivery::Answer),
+        1 => (0_u16..60).prop_map(Delivery::AnswerAs),
+        2 => Just(Delivery::Lose),
+        1 => Just(Delivery::Fail),
     ]
 }
 
 proptest! {
     /// A traversal ends, and queries no address more than twice, whatever happens to its datagrams.
     #[test]
-    fn l_05_a_traversal_always_ends_and_asks_no_address_more_than_twice(
+    fn l_05_a_traversal_always_ends_and_queries_no_address_more_than_twice(
         announce in any::<bool>(),
         (alpha, k, memory) in (1_u8..20, 1_u8..16, prop_oneof![Just(ENOUGH), 1_usize..40]),
         seeds in proptest::collection::vec((1_u16..60, 0_u16..60), 1..12),
-        script in proptest::collection::vec((fates(), proptest::collection::vec((1_u16..60, 0_u16..60), 0..10)), 1..150),
+        script in proptest::collection::vec((deliveries(), proptest::collection::vec((1_u16..60, 0_u16..60), 0..10)), 1..150),
     ) {
         let goal = if announce { ANNOUNCE } else { Goal::GetPeers };
         let mut rig = Rig::with_memory(goal, alpha, k, memory);
@@ -209,30 +213,30 @@ proptest! {
                 Step::Query(position) => {
                     let host = host(rig.candidates[position].endpoint);
                     *asked.entry(host).or_default() += 1;
-                    rig.traversal.asked(&mut rig.candidates, position);
+                    rig.traversal.on_queried(&mut rig.candidates, position);
                     open.push_back((host, false));
                     continue;
                 }
                 Step::Announce(position) => {
                     let host = host(rig.candidates[position].endpoint);
-                    rig.traversal.announced(&mut rig.candidates, position);
+                    rig.traversal.on_announced(&mut rig.candidates, position);
                     open.push_back((host, true));
                     continue;
                 }
                 Step::Finish => break,
                 Step::Wait => {}
                 Step::Probe(position, window) => {
-                    rig.traversal.looked(&mut rig.candidates, position, window);
+                    rig.traversal.on_probed(&mut rig.candidates, position, window);
                     windows.push_back(window);
                     looked += 1;
                     prop_assert!(looked <= 6, "each window is asked for twice at most");
                     continue;
                 }
             }
-            let (fate, listed) = script.next().unwrap();
+            let (delivery, listed) = script.next().unwrap();
             if let Some(window) = windows.pop_front() {
-                match fate {
-                    InsertKind::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
+                match delivery {
+                    Delivery::Answer => rig.respond_to_probe(window, listed.into_iter().map(|(host, _)| host)),
                     _ => rig.traversal.on_probe_failed(window),
                 }
                 continue;
@@ -243,12 +247,12 @@ proptest! {
                 rig.time_out(host.unwrap());
                 continue;
             };
-            match fate {
-                InsertKind::Answer if is_announce => _ = rig.store(host),
-                InsertKind::AnswerAs(_) | InsertKind::Fail if is_announce => rig.refuse(host),
-                InsertKind::Lose if is_announce => rig.lose_announce(host),
-                InsertKind::Answer | InsertKind::AnswerAs(_) => {
-                    let name = if let InsertKind::AnswerAs(name) = fate { name } else { host };
+            match delivery {
+                Delivery::Answer if is_announce => _ = rig.store(host),
+                Delivery::AnswerAs(_) | Delivery::Fail if is_announce => rig.refuse(host),
+                Delivery::Lose if is_announce => rig.lose_announce(host),
+                Delivery::Answer | Delivery::AnswerAs(_) => {
+                    let name = if let Delivery::AnswerAs(name) = delivery { name } else { host };
                     if rig.answer_as(host, id(name), Some(b"token")) == Verdict::Accepted {
                         let farthest = listed.iter().map(|(_, name)| *name).max();
                         if let Some(farthest) = farthest.filter(|_| announce) {
@@ -259,11 +263,11 @@ proptest! {
                         }
                     }
                 }
-                InsertKind::Lose => {
+                Delivery::Lose => {
                     rig.stall(host);
                     lost.push_back(host);
                 }
-                InsertKind::Fail => rig.traversal.on_failure(&mut rig.candidates, endpoint(host)),
+                Delivery::Fail => rig.traversal.on_failure(&mut rig.candidates, endpoint(host)),
             }
         }
         // With little memory a host may be evicted, and listed again under another id.

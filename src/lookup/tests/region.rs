@@ -14,8 +14,8 @@ fn strict() -> Rig {
     Rig::new(Goal::GetPeers, 16, 8)
 }
 
-fn v4(network: u8, host: u8) -> Endpoint {
-    Endpoint::v4([9, 9, network, host], 6881)
+fn v4(subnet: u8, host: u8) -> Endpoint {
+    Endpoint::v4([9, 9, subnet, host], 6881)
 }
 
 fn v6(subnet: u16, host: u8) -> Endpoint {
@@ -41,7 +41,7 @@ impl Rig {
 }
 
 #[test]
-fn h_01_no_more_than_two_nodes_of_a_network_are_in_sight() {
+fn h_01_no_more_than_two_nodes_of_a_subnet_are_candidates() {
     let mut rig = strict();
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert!(!rig.listed_at(3, v4(1, 3), BY), "whoever lists it");
@@ -61,12 +61,12 @@ fn h_01_no_more_than_two_nodes_of_a_network_are_in_sight() {
     let private = |host| Endpoint::v4([10, 0, 0, host], 6881);
     assert!((1..=8).all(|host| rig.listed_at(host.into(), private(host), BY)), "a private one has one owner");
     let mut rig = Rig::new(Goal::GetPeers, 16, 8);
-    rig.traversal.by_ip = false;
+    rig.traversal.limits_sources = false;
     assert!((1..=8_u8).all(|host| rig.listed_at(host.into(), v4(1, host), BY)), "without limits");
 }
 
 #[test]
-fn h_04_a_network_that_never_answers_gets_four_datagrams() {
+fn h_04_a_subnet_that_never_responds_is_sent_four_datagrams() {
     // Whichever node lists them and however often: as ports of one host, and as addresses.
     for is_one_host in [false, true] {
         let mut rig = strict();
@@ -78,7 +78,7 @@ fn h_04_a_network_that_never_answers_gets_four_datagrams() {
                 rig.listed_at(host, victim, v4(100 + round, n));
             }
             while let Step::Query(position) = rig.next() {
-                rig.traversal.asked(&mut rig.candidates, position);
+                rig.traversal.on_queried(&mut rig.candidates, position);
                 sent += 1;
             }
             for position in 0..rig.traversal.len() {
@@ -96,12 +96,12 @@ fn h_04_a_network_that_never_answers_gets_four_datagrams() {
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert_eq!(rig.ask_all().len(), 2);
     rig.traversal.on_stall(&mut rig.candidates, v4(1, 2));
-    rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, v4(1, 1), id(1), None, Worth::Full);
+    rig.traversal.on_response(&mut rig.candidates, &mut rig.tokens, v4(1, 1), id(1), None, Weight::Full);
     assert_eq!(rig.ask_all().len(), 1, "once more");
 }
 
 #[test]
-fn h_02_who_answered_stays_while_strangers_come() {
+fn h_02_responders_are_not_evicted_for_new_candidates() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 16);
     (100..112).for_each(|host| assert!(rig.list(host)));
     rig.ask_all();
@@ -111,13 +111,13 @@ fn h_02_who_answered_stays_while_strangers_come() {
     for host in (5..60).rev() {
         rig.list(host);
     }
-    let answered = rig.candidates.iter().filter(|c| c.has_answered());
+    let answered = rig.candidates.iter().filter(|c| c.has_responded());
     assert_eq!(answered.count(), 8, "half of the memory");
     assert!(rig.candidates.iter().any(|c| c.id == Some(id(5))), "the closest of the others");
 }
 
 #[test]
-fn h_02_where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not() {
+fn h_02_if_ids_must_match_addresses_a_matching_one_is_not_evicted_for_another() {
     let fit = |host: u8| {
         let at = v4(host, 1);
         (NodeId::secure_for(at.ip(), [host; 20]), at)
@@ -185,7 +185,7 @@ fn id_at(farthest: u16, nth: u16) -> NodeId {
 }
 
 #[test]
-fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
+fn h_02_a_crowded_target_is_searched_for_the_nodes_behind() {
     let mut rig = known(ANNOUNCE);
     // Eight Sybils that share 15 bits with the target, and honest nodes from 1 to 60.
     let sybil = |nth: u16| {
@@ -211,22 +211,22 @@ fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
                 let from = host(rig.candidates[position].endpoint);
                 assert!(from < 1000, "none of the crowd is asked who else is there");
                 asked.push(from);
-                rig.traversal.looked(&mut rig.candidates, position, window);
-                let at = rig.traversal.target_in(window);
+                rig.traversal.on_probed(&mut rig.candidates, position, window);
+                let at = rig.traversal.probe_target(window);
                 // The node lists the eight honest nodes closest to the queried target.
                 let mut honest: Vec<u16> = (1..=60).collect();
                 honest.sort_by_key(|host| id(*host).distance(&at));
                 honest.iter().take(8).for_each(|host| _ = rig.list(*host));
-                rig.traversal.on_probe_answered(window, Distance::ZERO);
+                rig.traversal.on_probe_response(window, Distance::ZERO);
             }
             Step::Query(position) => {
                 let host = host(rig.candidates[position].endpoint);
-                rig.traversal.asked(&mut rig.candidates, position);
+                rig.traversal.on_queried(&mut rig.candidates, position);
                 rig.answer(host);
             }
             Step::Announce(position) => {
                 let host = host(rig.candidates[position].endpoint);
-                rig.traversal.announced(&mut rig.candidates, position);
+                rig.traversal.on_announced(&mut rig.candidates, position);
                 announced.push(host);
                 rig.store(host);
             }
@@ -239,7 +239,7 @@ fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
 }
 
 #[test]
-fn h_02_too_many_next_to_the_target_do_not_all_come_into_sight() {
+fn h_02_too_many_nodes_next_to_the_target_do_not_all_become_candidates() {
     let mut rig = known(Goal::GetPeers);
     let near = |nth: u16| {
         let mut bytes = [0; 20];

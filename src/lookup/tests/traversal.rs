@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn those_that_failed_not_long_ago_are_the_last_resort() {
+fn nodes_that_failed_recently_are_the_last_resort() {
     let mut rig = Rig::knowing(Goal::GetPeers, 2, 1, [3]);
     for host in [1, 2] {
         assert!(rig.traversal.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
@@ -21,7 +21,7 @@ fn those_that_failed_not_long_ago_are_the_last_resort() {
 
 /// Otherwise the traversal could end right after the query: the closer listing is dropped with it.
 #[test]
-fn of_several_listings_of_one_host_the_closest_is_asked() {
+fn of_several_listings_of_one_host_the_closest_is_queried() {
     let mut rig = Rig::new(Goal::GetPeers, 1, 1);
     rig.traversal.add_known(&mut rig.candidates, id(3), endpoint(1), Duration::from_millis(9));
     assert!(rig.list_as(1, Some(id(2))));
@@ -31,7 +31,7 @@ fn of_several_listings_of_one_host_the_closest_is_asked() {
 }
 
 #[test]
-fn suspects_give_way_where_memory_is_full() {
+fn suspects_are_evicted_first_from_full_memory() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 2, 1, 3);
     for host in [1, 2] {
         assert!(rig.traversal.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
@@ -46,31 +46,31 @@ fn suspects_give_way_where_memory_is_full() {
 /// item once more.
 #[cfg(feature = "items")]
 #[test]
-fn who_is_silent_to_a_get_may_lead_on_to_others() {
+fn a_node_that_does_not_respond_to_get_may_lead_to_others() {
     let mut rig = Rig::knowing(Goal::Get(Ix::new(0)), 1, 1, [1]);
-    let is_for_neighbours = |rig: &Rig| rig.traversal.asks_neighbours(&rig.candidates, endpoint(1));
-    let sign = |rig: &mut Rig, worth| {
-        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, worth)
+    let is_for_neighbours = |rig: &Rig| rig.traversal.queries_neighbours(&rig.candidates, endpoint(1));
+    let sign = |rig: &mut Rig, weight| {
+        rig.traversal.on_response(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, weight)
     };
     assert_eq!(rig.ask_all(), [1]);
     assert!(!is_for_neighbours(&rig));
     rig.stall(1);
     assert_eq!(rig.ask_all(), [1]);
     assert!(is_for_neighbours(&rig));
-    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Accepted);
-    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Rejected);
+    assert_eq!(sign(&mut rig, Weight::Alive), Verdict::Accepted);
+    assert_eq!(sign(&mut rig, Weight::Alive), Verdict::Rejected);
     assert_eq!(rig.ask_all(), [1]);
     assert!(!is_for_neighbours(&rig));
     rig.stall(1);
     assert_eq!((rig.ask_all(), rig.next()), (std::vec![], Step::Finish), "it is not asked a third time");
     assert_eq!(rig.traversal.closest(&rig.candidates).count(), 0, "nor is it one of the closest");
     assert_eq!((rig.traversal.answered, rig.traversal.failed), (1, 0));
-    assert_eq!(sign(&mut rig, Worth::Full), Verdict::Accepted, "late");
+    assert_eq!(sign(&mut rig, Weight::Full), Verdict::Accepted, "late");
     assert_eq!((rig.traversal.answered, rig.traversal.closest(&rig.candidates).count()), (1, 1));
 }
 
 #[test]
-fn l_01_the_closest_are_asked_first_and_listed_ones_are_merged() {
+fn l_01_the_closest_are_queried_first_and_listed_ones_are_merged() {
     let mut rig = Rig::knowing(Goal::FindNode, 2, 8, [50, 10, 30, 20]);
     assert_eq!(rig.ask_all(), [10, 20]);
     rig.answer(10);
@@ -97,7 +97,7 @@ fn l_03_no_more_than_alpha_queries_are_open() {
 }
 
 #[test]
-fn l_03_alpha_of_one_asks_one_after_the_other() {
+fn l_03_alpha_of_one_queries_one_after_the_other() {
     let mut rig = Rig::knowing(Goal::GetPeers, 1, 3, 1..=5);
     for host in 1..=3 {
         assert_eq!(rig.ask_all(), [host]);
@@ -107,7 +107,7 @@ fn l_03_alpha_of_one_asks_one_after_the_other() {
 }
 
 #[test]
-fn l_03_k_of_one_wants_a_single_node() {
+fn l_03_k_of_one_looks_for_a_single_node() {
     let mut rig = Rig::knowing(Goal::GetPeers, 4, 1, [3, 5, 7]);
     assert_eq!(rig.ask_all(), [3, 5], "one, and one more in case the first is dead");
     rig.answer(3);
@@ -119,7 +119,7 @@ fn l_03_k_of_one_wants_a_single_node() {
 }
 
 #[test]
-fn l_04_the_traversal_ends_when_the_k_closest_that_live_have_answered() {
+fn l_04_the_traversal_ends_when_the_k_closest_live_nodes_have_responded() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 4, 1..=10);
     assert_eq!(rig.ask_all(), [1, 2, 3, 4, 5, 6, 7, 8], "no more than twice K are asked at once");
     for host in [1, 3, 4] {
@@ -135,7 +135,7 @@ fn l_04_the_traversal_ends_when_the_k_closest_that_live_have_answered() {
 }
 
 #[test]
-fn l_04_a_traversal_that_nobody_answers_ends_with_the_last_failure() {
+fn l_04_a_traversal_without_any_response_ends_with_the_last_failure() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=3);
     rig.ask_all();
     (1..=3).for_each(|host| rig.stall(host));
@@ -148,7 +148,7 @@ fn l_04_a_traversal_that_nobody_answers_ends_with_the_last_failure() {
 }
 
 #[test]
-fn l_05_an_address_is_asked_once_under_whatever_id() {
+fn l_05_an_address_is_queried_once_whatever_its_ids() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [1]);
     assert!(!rig.list(1), "listed again");
     assert!(rig.list_as(1, Some(id(77))), "the same host under another id");
@@ -172,9 +172,15 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin =
-        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, Worth::Full);
-    assert_eq!(twin, Verdict::Rejected, "a second node on the host");
+    let second = rig.traversal.on_response(
+        &mut rig.candidates,
+        &mut rig.tokens,
+        other_port,
+        id(4),
+        None,
+        Weight::Full,
+    );
+    assert_eq!(second, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }
 
@@ -192,7 +198,7 @@ fn l_06_unknown_ids_come_after_all_known_ones() {
 }
 
 #[test]
-fn l_07_an_answer_under_another_id_counts_as_a_failure() {
+fn l_07_a_response_with_another_id_counts_as_a_failure() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [1, 2]);
     rig.ask_all();
     assert_eq!(rig.answer_as(1, id(2), Some(b"token")), Verdict::Rejected);
@@ -233,7 +239,7 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
 }
 
 #[test]
-fn l_07_a_second_answer_under_another_id_counts_no_more_than_the_first() {
+fn l_07_a_second_response_with_another_id_counts_no_more_than_the_first() {
     // With one listing, and with a second one that the same query covers.
     for listings in [1, 2] {
         let mut rig = Rig::new(Goal::GetPeers, 16, 8);
@@ -250,7 +256,7 @@ fn l_07_a_second_answer_under_another_id_counts_no_more_than_the_first() {
 }
 
 #[test]
-fn l_08_a_stall_frees_the_slot_and_a_late_answer_still_counts() {
+fn l_08_a_stall_frees_the_slot_and_a_late_response_still_counts() {
     let mut rig = Rig::knowing(Goal::GetPeers, 2, 2, 1..=9);
     assert_eq!(rig.ask_all(), [1, 2]);
     rig.stall(1);
@@ -288,7 +294,7 @@ fn once_peers_are_found_nothing_is_sent_again_for_more() {
 }
 
 #[test]
-fn of_equally_close_nodes_the_fastest_is_asked_first() {
+fn of_equally_close_nodes_the_fastest_is_queried_first() {
     let mut rig = Rig::new(Goal::GetPeers, 3, 8);
     assert!(rig.list(0b101));
     for (host, ms) in [(0b1000, 90), (0b1001, 20), (0b1010, 40), (0b10000, 1)] {
@@ -313,7 +319,7 @@ fn l_08_the_timeout_of_the_first_try_does_not_end_the_second() {
 }
 
 #[test]
-fn a_lost_node_behind_the_k_closest_is_not_asked_again() {
+fn a_silent_node_behind_the_k_closest_is_not_queried_again() {
     let mut rig = Rig::knowing(Goal::GetPeers, 4, 2, [5, 9]);
     rig.ask_all();
     rig.list(1);
@@ -338,7 +344,7 @@ fn full_memory_keeps_the_closest_candidates() {
 }
 
 #[test]
-fn one_answer_of_lies_does_not_end_a_traversal() {
+fn one_response_with_fictitious_nodes_does_not_end_a_traversal() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 101..=108);
     rig.ask_all();
     rig.answer(101);

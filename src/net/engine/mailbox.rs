@@ -131,6 +131,11 @@ impl Mailbox {
         Some(command)
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     pub(crate) const fn is_closed(&self) -> bool {
         self.is_closed
     }

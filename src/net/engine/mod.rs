@@ -1,18 +1,18 @@
-//! What a loop does around a node that has nothing to do with how it waits.
+//! The part of every loop that does not depend on how the loop waits.
 //!
-//! - `shared`: what the handles and the loop share
-//! - `mailbox`: what callers ask, in the order in which they came
-//! - `commands`: what the engine does with each command
-//! - `calls`: how calls begin, wait for a slot, and are given up
+//! - `shared`: state that handles and loop share
+//! - `mailbox`: commands of callers, in order of arrival
+//! - `commands`: how each command is executed
+//! - `calls`: how calls start, wait for a slot, and are cancelled
 //! - `queue`: calls that wait for a slot of the node
-//! - `delivery`: how the node's events come to the callers that wait for them
-//! - `lookups`: one lookup, its callers, and what it has found for them
-//! - `publications`: announces and items that are republished, and who holds them
-//! - `crawls`: a crawl as the engine has it
-//! - `events`: what subscribers are notified of
-//! - `feed`: what the engine hands to one caller
-//! - `watch`: state that others wait for to change
-//! - `hosts`: bootstrap hosts, looked up and asked in turns
+//! - `delivery`: events of the node, delivered to the callers that wait for them
+//! - `lookups`: one lookup, its callers, and its results so far
+//! - `publications`: announces and items that are republished, and their holders
+//! - `crawls`: one crawl, and its caller
+//! - `events`: events for subscribers
+//! - `feed`: a channel from the engine to one caller
+//! - `watch`: a value whose changes threads and tasks wait for
+//! - `hosts`: bootstrap hosts, resolved and queried in turns
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
@@ -36,12 +36,13 @@ use self::shared::Shared;
 use super::clock::{Clock, SleepWatch};
 use super::counters::count;
 use super::external::{Arrival, Channel};
-use super::sockets::socket::{SendSlot, Sent};
+use super::sockets::datagrams::{BATCH, Datagrams};
+use super::sockets::send::{SendBatch, Sent};
 use super::state::file::StateFile;
 use super::state::saver::Saver;
 use super::state::unclaimed::Saved;
 use super::trace::{self, event};
-use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId, Transmit};
+use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId};
 
 mod calls;
 mod commands;
@@ -57,30 +58,30 @@ pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod watch;
 
-/// What one turn receives at most from one socket, so that none starves the others.
+/// Datagrams that one turn receives from one socket at most, so that none starves the others.
 const RECEIVES: usize = 32;
 
 /// Datagrams that are taken where a deadline has passed: more than fit into the buffer of a socket, so that no query is
 /// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
 const RECEIVES_WHEN_DUE: usize = 4096;
 
-/// A turn that comes so much later than it was due follows a sleep: the process was stopped, or the host
-/// was asleep and its clock went on.
+/// A turn that is this late follows a sleep: the process was stopped, or the host was asleep and its clock went
+/// on.
 const LATE: Duration = Duration::from_secs(2);
 
-/// The longest wait of a node that has something to lose. A sleep of the host is noticed only at its end.
+/// The longest wait of a node that holds anything a sleep makes outdated: a sleep is noticed only at the next turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// What one turn sends at most.
+/// Datagrams that one turn sends at most.
 const SENDS: usize = 256;
 
-/// How long a full socket is trusted to tell when it is not full any more.
+/// The time after which a full socket is tried again although the system has not reported it writable.
 pub(crate) const BLOCKED: Duration = Duration::from_millis(250);
 
-/// How often subscribers are told that the system does not send, at most.
+/// The shortest time between two events about the system not sending.
 const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
-/// How long the loop tries to get rid of its last datagrams.
+/// The time in which the loop tries to send its last datagrams.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Engine {
@@ -89,18 +90,19 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// Hosts to start from.
     hosts: Hosts,
-    watch: SleepWatch,
-    /// When the last event said that the system does not send, by family.
+    /// `None` in virtual time.
+    watch: Option<SleepWatch>,
+    /// The time of the last event about the system not sending, by family.
     unsent_told: [Option<Instant>; 2],
-    /// The time that counts for what arrived while nobody could look.
+    /// The time that counts for datagrams that arrived while the process was stopped.
     standing: Option<Instant>,
-    send_slot: SendSlot,
+    send_batch: SendBatch,
     blocked_since: Instant,
     lookups: BTreeMap<LookupId, ActiveLookup>,
     publications: BTreeMap<PublicationId, ActivePublication>,
-    /// What each holder of a publication holds.
+    /// The publication of each holder.
     holders: BTreeMap<u64, PublicationId>,
-    /// What an earlier node kept up, and nobody has asked for yet.
+    /// Publications of an earlier node that nobody has asked for yet.
     saved: Saved,
     /// Single queries, with the numbers of their calls.
     pings: BTreeMap<QueryId, (u64, Reply<Pong>)>,
@@ -114,15 +116,22 @@ pub(crate) struct Engine {
     subscribers: Subscribers,
     /// Saves the state, if there is a file for it.
     saver: Option<Saver>,
-    /// What became of the state that the node was to begin with, until the loop starts.
+    /// The event about the restored state, until the loop starts.
     restored: Option<NetEvent>,
-    /// Something came in or went out in this turn.
+    /// Whether anything came in or went out in this turn.
     busy: bool,
 }
 
 /// For how long the host has slept; not at all if its clock has counted that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slept(Duration);
+
+#[cfg(feature = "sim")]
+impl From<Duration> for Slept {
+    fn from(slept: Duration) -> Self {
+        Self(slept)
+    }
+}
 
 impl Engine {
     pub(crate) fn new(
@@ -137,10 +146,10 @@ impl Engine {
             clock,
             shared,
             hosts,
-            watch: SleepWatch::new(),
+            watch: Some(SleepWatch::new()),
             unsent_told: [None; 2],
             standing: None,
-            send_slot: SendSlot::new(),
+            send_batch: SendBatch::new(BATCH),
             blocked_since: Instant::ZERO,
             lookups: BTreeMap::new(),
             publications: BTreeMap::new(),
@@ -159,25 +168,33 @@ impl Engine {
         }
     }
 
-    /// Lets announces of an earlier node go on from where they were, once somebody wants them.
+    /// Goes by its clock alone, and does not look for sleeps of this host.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn in_virtual_time(mut self) -> Self {
+        self.watch = None;
+        self
+    }
+
+    /// Resumes announces of an earlier node where they were, once they are asked for.
     pub(crate) fn keep_saved(&mut self, saved: Saved) {
         self.saved = saved;
     }
 
-    /// How many calls may wait for a slot of the node.
+    /// Limits the calls that may wait for a slot of the node.
     pub(crate) const fn limit_queue(&mut self, most: usize) {
         self.queue.set_most(most);
     }
 
-    /// Saves the node's state from now on. What became of it before is told once the loop
+    /// Saves the node's state from now on. The event about the restored state is published once the loop
     /// [starts](Self::start).
     pub(crate) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<NetEvent>) {
         (self.saver, self.restored) = (saver, restored);
     }
 
-    /// Goes without a socket, by the caller's network.
+    /// Goes without a socket, by the caller's network, which takes datagrams one by one.
     pub(crate) fn go_external(&mut self, channel: Arc<Channel>) {
         channel.attach(&self.shared);
+        self.send_batch = SendBatch::new(1);
         self.external = Some(channel);
     }
 
@@ -192,7 +209,7 @@ impl Engine {
 
     /// Begins to save the node's state for the last time.
     pub(crate) fn begin_last_save(&mut self) {
-        // What was given up before the end is not to go on after it.
+        // What was cancelled before the end must not be saved as ongoing.
         self.obey_rest();
         let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
@@ -205,7 +222,7 @@ impl Engine {
         self.saver.as_ref().is_some_and(Saver::is_busy)
     }
 
-    /// Publishes what the disk has done. It wakes the loop for that.
+    /// Publishes the results of the disk, which wakes the loop for that.
     pub(crate) fn tend_saver(&mut self) {
         let now = self.clock.now();
         let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
@@ -226,21 +243,21 @@ impl Engine {
         }
     }
 
-    /// Begins a turn. Returns whether it follows a sleep: then what has arrived comes first, and
-    /// [`resume`](Self::resume) after it.
+    /// Begins a turn. Returns the sleep that it follows, if any: then datagrams that have arrived come first, and
+    /// [`resume`](Self::resume) after them.
     pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
         let now = self.clock.now();
-        if let Some(slept) = self.watch.slept() {
+        if let Some(slept) = self.watch.as_mut().and_then(SleepWatch::slept) {
             return Some(Slept(slept));
         }
         let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
-        // Whoever answered meanwhile was not slow.
+        // Responses that arrived meanwhile were not late.
         self.standing = Some(due);
         Some(Slept(Duration::ZERO))
     }
 
-    /// Goes on after a sleep. What nobody has answered until now is held against nobody.
+    /// Goes on after a sleep. Unanswered queries count as no node's failure.
     pub(crate) fn resume(&mut self, Slept(slept): Slept) {
         self.standing = None;
         event!(INFO, "woke up", slept = format_args!("{slept:?}"));
@@ -249,7 +266,7 @@ impl Engine {
         self.hosts.look_again(self.clock.now());
     }
 
-    /// The time that counts for what arrives now.
+    /// The time that counts for datagrams that are received now.
     pub(crate) fn arrival_time(&self) -> Instant {
         self.standing.unwrap_or_else(|| self.clock.now())
     }
@@ -259,14 +276,14 @@ impl Engine {
         self.standing.is_some()
     }
 
-    /// Whether the node waits for a time that has come.
+    /// Whether a deadline of the node has passed.
     pub(crate) fn is_due(&self) -> bool {
         self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
     }
 
     /// How many datagrams are taken before anything else is done.
-    pub(crate) fn receives(&self) -> usize {
-        if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
+    pub(crate) const fn receives(&self, is_due: bool) -> usize {
+        if is_due || self.standing.is_some() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
     /// Whether the user has the node switched on.
@@ -301,13 +318,13 @@ impl Engine {
         if enabled {
             self.hosts.look_again(self.clock.now());
         } else {
-            self.send_slot.drop_for(family);
+            self.send_batch.drop_for(family);
         }
         self.busy = true;
         self.note_ready();
     }
 
-    /// Our address in a family is not what it was.
+    /// The local address of a family has changed.
     pub(crate) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
         self.hosts.look_again(self.clock.now());
@@ -339,21 +356,18 @@ impl Engine {
         self.deliver_events();
     }
 
-    /// Takes what has come in by the caller's network; at most so many.
-    pub(crate) fn receive_external(&mut self, most: usize, mut after: impl FnMut(&mut Self)) {
-        let Some(channel) = self.external.clone() else { return };
-        for _ in 0..most {
-            let Some(arrival) = channel.next_arrival() else { return };
-            let now = self.arrival_time();
-            match arrival {
-                Arrival::Datagram { from, local, datagram } => {
-                    self.handle_datagram(now, from, local, &datagram);
-                    after(self);
-                }
-                Arrival::Unsent(destination) => self.node.handle_unsent(now, destination),
-                Arrival::Unreachable(destination) => self.node.handle_unreachable(now, destination),
+    /// Takes the next of what has come in by the caller's network. Returns whether there was any.
+    pub(crate) fn receive_external(&mut self, now: Instant) -> bool {
+        let arrival = self.external.as_ref().and_then(|channel| channel.next_arrival());
+        match arrival {
+            None => return false,
+            Some(Arrival::Datagram { from, local, datagram }) => {
+                self.handle_datagram(now, from, local, &datagram);
             }
+            Some(Arrival::Unsent(destination)) => self.node.handle_unsent(now, destination),
+            Some(Arrival::Unreachable(destination)) => self.node.handle_unreachable(now, destination),
         }
+        true
     }
 
     /// Switches the node off or on, or has it forget its address: the sockets are the caller's.
@@ -378,35 +392,51 @@ impl Engine {
         self.external.is_some()
     }
 
-    /// Does what its time has come for.
+    /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
         if self.is_due() {
             self.node.handle_timeout(now);
         }
         self.retry_sending();
-        if self.send_slot.is_blocked() && now - self.blocked_since >= BLOCKED {
-            self.send_slot.unblock();
+        if self.send_batch.is_blocked() && now - self.blocked_since >= BLOCKED {
+            self.send_batch.unblock();
         }
         self.tend_saver();
     }
 
-    /// Sends what there is to send, within reason. If a socket is full, returns the destination
-    /// that it could not send to.
+    /// Writes what the node has to send. Returns whether the batch is full, and has to be
+    /// [sent](Self::transmit) before the rest is written.
+    pub(crate) fn fill_batch(&mut self, now: Instant) -> bool {
+        let Self { node, send_batch, .. } = self;
+        send_batch.fill(|buffer| node.poll_transmit(now, buffer))
+    }
+
+    /// Sends what there is to send, but not without end, by `send`, which returns how many datagrams have left. If
+    /// a socket is full, returns the destination that could not be sent to.
     pub(crate) fn transmit(
         &mut self,
-        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
+        mut send: impl FnMut(Datagrams<'_>) -> io::Result<usize>,
     ) -> Option<SocketAddr> {
         let (failure, shared, external) = (Cell::new(None), Arc::clone(&self.shared), self.external.clone());
-        let mut send = |datagram: &[u8], transmit: Transmit| {
+        let left = Cell::new(SENDS);
+        let mut send = |datagrams: Datagrams<'_>| {
             let sent = match &external {
-                Some(channel) => channel.send(datagram, transmit),
-                None => send(datagram, transmit),
+                Some(channel) => channel.send(datagrams),
+                None => send(datagrams),
             };
             match &sent {
-                Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
+                Ok(count) => {
+                    left.set(left.get().saturating_sub(*count));
+                    for transmit in datagrams.transmits().iter().take(*count) {
+                        event!(TRACE, "sent", to = transmit.destination, bytes = transmit.size);
+                    }
+                }
                 Err(error) => {
-                    event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    left.set(left.get().saturating_sub(1));
+                    if let Some((transmit, _)) = datagrams.first() {
+                        event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    }
                     shared.note_send_error(error);
                     let kind = || io::Error::from(error.kind());
                     failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
@@ -414,9 +444,10 @@ impl Engine {
             }
             sent
         };
-        for _ in 0..SENDS {
-            let now = self.clock.now();
-            let sent = self.send_slot.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
+        let now = self.clock.now();
+        while left.get() > 0 {
+            self.fill_batch(now);
+            let sent = self.send_batch.send(&mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
@@ -451,10 +482,10 @@ impl Engine {
 
     /// Whether a full socket holds up what there is to send.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.send_slot.is_blocked()
+        self.send_batch.is_blocked()
     }
 
-    /// Tries a full caller's network once more.
+    /// Tries the caller's network again where that was full.
     pub(crate) fn retry_sending(&mut self) {
         if self.external.as_ref().is_some_and(|channel| channel.has_room()) {
             self.unblock();
@@ -462,26 +493,32 @@ impl Engine {
     }
 
     pub(crate) fn unblock(&mut self) {
-        self.send_slot.unblock();
+        self.send_batch.unblock();
     }
 
-    /// When the next turn is due if nothing happens before; `None`: never.
+    /// The time of the next turn if nothing happens before; `None` for never.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         // While output is pending the node says "now", which a full socket has no use for; and a
         // turn in which nothing happened is not repeated at once, whatever the node says.
-        let not_before = match (self.send_slot.is_blocked(), self.busy) {
+        let not_before = match (self.send_batch.is_blocked(), self.busy) {
             (true, _) => now + BLOCKED,
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
-        let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        let watch = self.has_something().then(|| now + LONGEST_WAIT);
+        let unsent = (!self.send_batch.is_empty()).then_some(not_before);
+        let next = self.deadline().map(|at| at.max(not_before)).into_iter().chain(unsent);
+        let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
-        next.into_iter().chain(others).min()
+        next.chain(others).min()
     }
 
-    /// Whether the node holds anything that a sleep would make old.
+    /// When the node or a crawl is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
+        self.node.poll_timeout().into_iter().chain(crawls).min()
+    }
+
+    /// Whether the node holds anything that a sleep makes outdated.
     fn has_something(&self) -> bool {
         Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
             || self.node.infohash_count() > 0
@@ -511,15 +548,14 @@ fn publish(shared: &Shared, subscribers: &mut Subscribers, notice: &NetEvent) {
 }
 
 impl Drop for Engine {
-    /// Ends whatever callers wait for, also on a panic: nobody waits for a loop that is gone.
+    /// Ends all calls, also on a panic, so that no caller waits for a loop that has ended.
     fn drop(&mut self) {
-        // A task does not get to its end if the runtime ends before. After a panic nobody knows what
-        // the node is worth.
+        // A runtime may drop a task in the middle. After a panic the state of the node is not to be trusted.
         if !thread::panicking() {
             self.save_last();
         }
         self.shared.close();
-        // Whoever waits for an answer to what was asked too late is told so.
+        // Callers of commands that came too late get `Closed`.
         while let Some(command) = self.shared.next_command() {
             drop(command);
         }

@@ -9,9 +9,7 @@ use super::mailbox::Command;
 use super::*;
 use crate::net::resolve::Resolver;
 use crate::wire::Message;
-use crate::{
-    AddressPolicy, Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce,
-};
+use crate::{Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
 /// An engine in no loop, and what subscribers get of it.
 fn engine() -> (Engine, FeedReader<NetEvent, ()>) {
@@ -68,8 +66,7 @@ pub(crate) fn engine_by_hand() -> Engine {
         let (start, passed) = TIME.get();
         start + passed
     });
-    let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
-    let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
+    let node = Node::new(Config::private(), &Limits::default(), [7; 32], clock.now());
     Engine::new(node, clock, shared(), no_hosts(), Subscribers::default())
 }
 
@@ -114,7 +111,7 @@ fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
         let now = engine.clock.now();
         engine.begin();
         engine.tick();
-        engine.transmit(|_, _| Ok(()));
+        engine.transmit(|datagrams| Ok(datagrams.len()));
         engine.take_events();
         engine.begin();
         let next = engine.next_turn(now).unwrap();
@@ -128,13 +125,40 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     let (mut engine, events) = engine();
     let now = engine.clock.now();
     (1..=8).for_each(|at| engine.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
-    engine.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
+    engine.transmit(|_| Err(io::ErrorKind::NetworkUnreachable.into()));
     assert_eq!((engine.node.stats().unsent, engine.node.stats().unreachable), (8, 0));
     let counted = engine.shared.counters.read();
     assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));
     drop(engine);
     let told = taken(&events).into_iter().filter(|event| matches!(event, NetEvent::Unsent { .. }));
     assert_eq!(told.count(), 1);
+}
+
+/// A full socket leaves some datagrams over, and more follow than one turn sends.
+#[test]
+fn what_a_turn_has_left_unsent_leaves_in_the_next_one() {
+    let clock = Clock::new();
+    let limits = Limits { inflight: 2048, ..Limits::default() };
+    let node = Node::new(Config::private(), &limits, [7; 32], clock.now());
+    let mut engine = Engine::new(node, clock, shared(), no_hosts(), Subscribers::default());
+    let (now, before_full) = (engine.clock.now(), 27);
+    // Nine batches, of which eight and a part have left in the end.
+    (0..9 * 32).for_each(|at: u16| {
+        let addr = SocketAddr::from((Ipv4Addr::new(60, (at >> 8) as u8, at as u8, 1), 6881));
+        engine.node.add_node(now, addr).unwrap();
+    });
+    let mut sent = 0;
+    let destination = engine.transmit(|_| {
+        sent += 1;
+        if sent > before_full { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(1) }
+    });
+    assert!(destination.is_some() && engine.is_blocked());
+    engine.unblock();
+    assert_eq!(engine.transmit(|_| Ok(1)), None);
+    assert!(!engine.send_batch.is_empty());
+    let now = engine.clock.now();
+    assert!(engine.deadline() > Some(now), "the node has nothing left to send");
+    assert_eq!(engine.next_turn(now), Some(now));
 }
 
 #[test]
@@ -164,7 +188,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
         engine.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut engine.node, now, 1);
-        engine.watch = SleepWatch::after(Duration::from_secs(slept));
+        engine.watch = Some(SleepWatch::after(Duration::from_secs(slept)));
         if let Some(slept) = engine.begin() {
             engine.resume(slept);
         }

@@ -1,9 +1,11 @@
-//! The sockets of a node: reopened after a failure, and closed, opened and moved on demand. The node goes on.
+//! The sockets of a node: reopened after a failure, and closed, opened and moved on demand while the node runs.
 //!
 //! - `bell`: what wakes a loop that is a task
+//! - `datagrams`: several datagrams in one system call, each with its local address
 //! - `driver`: one turn of a loop, whichever it is
-//! - `socket`: how a socket is set up, and what its errors mean
-//! - `datagrams`: several datagrams in one call, each with our address that it came to
+//! - `mmsg`: several datagrams sent by one system call, on Linux and Android
+//! - `send`: what has been written and not sent yet
+//! - `socket`: how a socket is set up, how it receives, and what its errors mean
 //! - `task`: the loop of a task, on any reactor
 
 use alloc::string::{String, ToString as _};
@@ -12,9 +14,9 @@ use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 
-use quinn_udp::UdpSockRef;
+use socket2::SockRef;
 
-use self::datagrams::Passage;
+use self::datagrams::{Datagrams, ReceiveBatch, UdpIo};
 use self::socket::{Received, Receiver};
 use crate::net::engine::Engine;
 use crate::net::engine::events::NetEvent;
@@ -26,15 +28,18 @@ use crate::{Family, Instant};
 pub(crate) mod bell;
 pub(crate) mod datagrams;
 pub(crate) mod driver;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod mmsg;
+pub(crate) mod send;
 pub(crate) mod socket;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(crate) mod task;
 
-/// The pauses before a socket is opened again, where the first try has failed.
+/// The first and the longest pause between attempts to open a socket again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A socket that fails again so soon is opened again only after a pause.
+/// The time after a failure within which another one is not repaired at once, but after a pause.
 const CALM: Duration = Duration::from_secs(60);
 
 /// Makes the sockets of one kind of loop, and passes datagrams through them so that the loop learns where they
@@ -42,25 +47,26 @@ const CALM: Duration = Duration::from_secs(60);
 pub(crate) trait SocketFactory {
     type Socket;
 
-    /// Has a socket watched.
+    /// Registers a socket with what the loop waits by.
     fn adopt(&mut self, family: Family, socket: UdpSocket) -> io::Result<Self::Socket>;
 
-    /// Reads; `is_untold` where the socket is to be tried even if it is not known to be readable.
+    /// Reads; `is_forced` where the socket is to be read even if it is not known to be readable.
     fn receive(
         socket: &Self::Socket,
-        is_untold: bool,
-        read: impl FnMut(UdpSockRef<'_>) -> io::Result<()>,
+        is_forced: bool,
+        read: impl FnOnce(SockRef<'_>) -> io::Result<()>,
     ) -> io::Result<()>;
 
-    /// Writes one datagram.
-    fn send(socket: &Self::Socket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()>;
+    /// Writes, and returns how many datagrams have left.
+    fn send(socket: &Self::Socket, write: impl FnOnce(SockRef<'_>) -> io::Result<usize>)
+    -> io::Result<usize>;
 }
 
 /// A socket that has been bound for the first time.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) socket: UdpSocket,
-    passage: Passage,
+    io: UdpIo,
     pub(crate) addr: SocketAddr,
     /// The user left the port to the system.
     pub(crate) any_port: bool,
@@ -69,65 +75,64 @@ pub(crate) struct Bound {
 impl Bound {
     pub(crate) fn new(to: SocketAddr) -> io::Result<Self> {
         let socket = socket::bind(to)?;
-        let passage = Passage::new(&socket)?;
-        Ok(Self { addr: socket.local_addr()?, socket, passage, any_port: to.port() == 0 })
+        let io = UdpIo::new(&socket)?;
+        Ok(Self { addr: socket.local_addr()?, socket, io, any_port: to.port() == 0 })
+    }
+
+    fn open<F: SocketFactory>(self, factory: &mut F) -> io::Result<(SocketAddr, OpenSocket<F::Socket>)> {
+        let socket = factory.adopt(Family::of(&self.addr), self.socket)?;
+        Ok((self.addr, OpenSocket { socket, receiver: Receiver::new(), io: self.io }))
     }
 }
 
-/// By family; `None` for one that is off.
-pub(crate) struct Sockets<A: SocketFactory> {
-    adopt: A,
-    families: [Option<FamilySocket<A::Socket>>; 2],
+/// The sockets of both families.
+pub(crate) struct Sockets<F: SocketFactory> {
+    factory: F,
+    /// By family; `None` for one that is off.
+    families: [Option<FamilySocket<F::Socket>>; 2],
 }
 
-/// What a family has: a socket, or the wish for one.
+/// The socket of one family, open or to be opened.
 struct FamilySocket<S> {
-    /// Where it is, or was last, bound.
+    /// Where it is bound, or was last.
     addr: SocketAddr,
     any_port: bool,
     open: Option<OpenSocket<S>>,
-    /// What the socket said when it failed for good.
+    /// The error by which the socket was lost, until it is opened again.
     failure: Option<String>,
     pause: Backoff,
     retry_at: Option<Instant>,
-    /// A failure after this is the first for some time.
+    /// When a failure counts again as the first.
     calm_at: Instant,
 }
 
 pub(crate) struct OpenSocket<S> {
     pub(crate) socket: S,
     pub(crate) receiver: Receiver,
-    passage: Passage,
+    io: UdpIo,
 }
 
-impl<S> OpenSocket<S> {
-    const fn new(socket: S, passage: Passage) -> Self {
-        Self { socket, receiver: Receiver::new(), passage }
-    }
-}
-
-impl<A: SocketFactory> Sockets<A> {
-    pub(crate) fn new(mut adopt: A, bound: [Option<Bound>; 2]) -> io::Result<Self> {
+impl<F: SocketFactory> Sockets<F> {
+    pub(crate) fn new(mut factory: F, bound: [Option<Bound>; 2]) -> io::Result<Self> {
         let mut families = [None, None];
-        for Bound { socket, passage, addr, any_port } in bound.into_iter().flatten() {
-            let family = Family::of(&addr);
-            let open = OpenSocket::new(adopt.adopt(family, socket)?, passage);
-            families[family.index()] = Some(FamilySocket::new(addr, any_port, open));
+        for bound in bound.into_iter().flatten() {
+            let any_port = bound.any_port;
+            let (addr, open) = bound.open(&mut factory)?;
+            families[Family::of(&addr).index()] = Some(FamilySocket::new(addr, any_port, open));
         }
-        Ok(Self { adopt, families })
+        Ok(Self { factory, families })
     }
 
     /// The sockets that are open.
-    #[cfg(any(feature = "smol", feature = "tokio"))]
-    pub(crate) fn open(&mut self) -> impl Iterator<Item = &mut OpenSocket<A::Socket>> {
+    pub(crate) fn open(&mut self) -> impl Iterator<Item = &mut OpenSocket<F::Socket>> {
         self.families.iter_mut().flatten().filter_map(|slot| slot.open.as_mut())
     }
 
-    pub(crate) fn of(&mut self, family: Family) -> Option<&mut OpenSocket<A::Socket>> {
+    pub(crate) fn of(&mut self, family: Family) -> Option<&mut OpenSocket<F::Socket>> {
         self.families[family.index()].as_mut()?.open.as_mut()
     }
 
-    /// When to look after the sockets without being woken by them.
+    /// Returns when to read from or reopen the sockets without being woken by them.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let families = || self.families.iter().flatten();
         let receives = families().filter_map(|slot| slot.open.as_ref()?.receiver.deadline(now));
@@ -136,25 +141,24 @@ impl<A: SocketFactory> Sockets<A> {
         receives.chain(retries).min()
     }
 
-    /// Has all sockets read once more, whatever the system has told.
-    pub(crate) fn look(&mut self) {
-        let sockets = self.families.iter_mut().flatten().filter_map(|slot| slot.open.as_mut());
-        sockets.for_each(|open| open.receiver.look());
+    /// Makes the next attempt read from all sockets, whatever the system has reported.
+    pub(crate) fn force_reads(&mut self) {
+        self.open().for_each(|open| open.receiver.force());
     }
 
-    /// Receives from the socket of this family, if it has one. `recv` is told whether the system may have
-    /// told of nothing.
+    /// Receives a batch from the socket of this family, if it has one.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         family: Family,
-        recv: impl FnOnce(&A::Socket, &Passage, bool) -> io::Result<()>,
+        batch: &mut ReceiveBatch,
     ) -> Option<Received> {
         let FamilySocket { open, failure, .. } = self.families[family.index()].as_mut()?;
-        let OpenSocket { socket, receiver, passage } = open.as_mut()?;
+        let OpenSocket { socket, receiver, io } = open.as_mut()?;
         let mut last = None;
-        let received = receiver.receive(now, |is_untold| {
-            recv(socket, passage, is_untold).inspect_err(|error| {
+        let received = receiver.receive(now, |is_forced| {
+            let result = F::receive(socket, is_forced, |socket| batch.receive(io, &socket));
+            result.inspect_err(|error| {
                 if error.kind() != ErrorKind::WouldBlock {
                     last = Some((socket::is_broken(error), error.to_string()));
                 }
@@ -162,26 +166,25 @@ impl<A: SocketFactory> Sockets<A> {
         });
         if received == Received::Failed
             && let Some((is_broken, error)) = last
-            && (is_broken || receiver.is_hopeless())
+            && (is_broken || receiver.is_beyond_repair())
         {
             *failure = Some(error);
         }
         Some(received)
     }
 
-    /// Sends from the socket of the destination's family. One that fails for good counts as full
-    /// until it has been [tended](Self::tend), so that nothing is lost.
-    pub(crate) fn send(
-        &mut self,
-        to: SocketAddr,
-        send: impl FnOnce(&A::Socket, &Passage) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let slot = self.families[Family::of(&to).index()].as_mut();
+    /// Sends datagrams from the front, from the socket of the first one's family, and returns their number. A
+    /// socket that has been lost counts as full until it has been [reopened](Self::reopen_due), so that no datagram
+    /// is lost with it.
+    pub(crate) fn send(&mut self, datagrams: Datagrams<'_>) -> io::Result<usize> {
+        let family = datagrams.first().map(|(transmit, _)| Family::of(&transmit.destination));
+        let slot = family.and_then(|family| self.families[family.index()].as_mut());
         let Some(FamilySocket { addr, failure, open: Some(open), .. }) = slot else {
             return Err(ErrorKind::NetworkUnreachable.into());
         };
-        send(&open.socket, &open.passage).map_err(|error| {
-            if !socket::is_broken(&error) && !socket::is_gone(*addr, &error) {
+        let OpenSocket { socket, io, .. } = open;
+        F::send(socket, |socket| io.send(&socket, datagrams)).map_err(|error| {
+            if !socket::is_broken(&error) && !socket::is_addr_lost(*addr, &error) {
                 return error;
             }
             *failure = Some(error.to_string());
@@ -189,8 +192,8 @@ impl<A: SocketFactory> Sockets<A> {
         })
     }
 
-    /// Opens again what failed, where it is time. Returns whether anything has changed.
-    pub(crate) fn tend(&mut self, engine: &mut Engine) -> bool {
+    /// Opens again the sockets that have been lost, where it is time. Returns whether anything has changed.
+    pub(crate) fn reopen_due(&mut self, engine: &mut Engine) -> bool {
         let mut has_changed = false;
         for family in Family::ALL {
             let Some(slot) = &mut self.families[family.index()] else { continue };
@@ -205,7 +208,7 @@ impl<A: SocketFactory> Sockets<A> {
                 if is_first {
                     slot.pause.reset();
                     engine.publish(NetEvent::SocketLost { addr: slot.addr, error, retry_in: Duration::ZERO });
-                    // An error has been told, and it is tried again.
+                    // An error is published, and another attempt follows.
                     let _ = self.reopen(engine, family);
                 } else {
                     slot.give_up(engine, error);
@@ -219,7 +222,7 @@ impl<A: SocketFactory> Sockets<A> {
         has_changed
     }
 
-    /// Does what the user wants done with the sockets.
+    /// Executes a command about the sockets.
     pub(crate) fn change(&mut self, engine: &mut Engine, change: Change) -> io::Result<()> {
         match change {
             Change::Enable(true) if !engine.is_enabled() => {
@@ -260,28 +263,18 @@ impl<A: SocketFactory> Sockets<A> {
         result
     }
 
-    /// Binds where the socket was bound before: at the same port, or where that is taken and the user
-    /// named none, at another.
+    /// Binds the address where the socket was bound before, or another port if that one is taken and the user
+    /// named none.
     fn reopen(&mut self, engine: &mut Engine, family: Family) -> io::Result<()> {
         let Some(slot) = &mut self.families[family.index()] else { return Ok(()) };
         let mut bound = Bound::new(slot.addr);
         if slot.any_port && bound.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
             bound = Bound::new(SocketAddr::new(slot.addr.ip(), 0));
         }
-        let opened = bound.and_then(|bound| {
-            let socket = self.adopt.adopt(family, bound.socket)?;
-            Ok((bound.addr, OpenSocket::new(socket, bound.passage)))
-        });
-        match opened {
-            Ok((addr, open)) => {
-                slot.fill(engine, addr, open);
-                Ok(())
-            }
-            Err(error) => {
-                slot.give_up(engine, error.to_string());
-                Err(error)
-            }
-        }
+        bound
+            .and_then(|bound| bound.open(&mut self.factory))
+            .map(|(addr, open)| slot.fill(engine, addr, open))
+            .inspect_err(|error| slot.give_up(engine, error.to_string()))
     }
 
     fn move_to(&mut self, engine: &mut Engine, to: SocketAddr) -> io::Result<()> {
@@ -297,14 +290,11 @@ impl<A: SocketFactory> Sockets<A> {
         if bound.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
             && slot.addr.port() == to.port()
         {
-            // It may be ours, at this address or at all of them.
+            // By the node itself perhaps, at this address or at all of them.
             slot.close();
             bound = Bound::new(to);
         }
-        let opened = bound.and_then(|bound| {
-            Ok((bound.addr, OpenSocket::new(self.adopt.adopt(family, bound.socket)?, bound.passage)))
-        });
-        match opened {
+        match bound.and_then(|bound| bound.open(&mut self.factory)) {
             Ok((addr, open)) => {
                 slot.close();
                 slot.any_port = to.port() == 0;
@@ -345,7 +335,7 @@ impl<S> FamilySocket<S> {
         engine.on_socket_opened(addr, has_moved);
     }
 
-    /// Leaves the family without a socket until the next try.
+    /// Leaves the family without a socket until the next attempt.
     fn give_up(&mut self, engine: &mut Engine, error: String) {
         let retry_in = self.pause.next();
         self.retry_at = Some(engine.clock.now() + retry_in);

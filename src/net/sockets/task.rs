@@ -42,7 +42,7 @@ impl<R: Reactor> TaskLoop<R> {
         while self.driver.is_leaving(end) {
             self.sleep(Some(end)).await;
         }
-        // Other tasks go on while the disk works.
+        // Other tasks run while the disk works.
         self.driver.engine.begin_last_save();
         loop {
             self.driver.engine.tend_saver();
@@ -56,7 +56,9 @@ impl<R: Reactor> TaskLoop<R> {
     /// Sleeps until a socket is ready, the bell is rung or the time has come.
     pub(crate) async fn sleep(&mut self, until: Option<Instant>) {
         let Self { driver, bell } = self;
-        let until = until.and_then(|at| driver.engine.clock.to_std(at));
+        let is_due = until.is_some_and(|at| at <= driver.engine.clock.now());
+        // No timer is needed for a time that has come.
+        let until = until.filter(|_| !is_due).and_then(|at| driver.engine.clock.to_std(at));
         let mut timeout = pin!(async {
             match until {
                 Some(until) => R::sleep_until(until).await,
@@ -67,10 +69,10 @@ impl<R: Reactor> TaskLoop<R> {
         let mut polls = 0;
         poll_fn(|cx| {
             polls += 1;
-            // All of them, so that each is registered and none goes short.
-            let mut woken = rung.as_mut().poll(cx).is_ready();
+            // All are polled, so that each is registered and none is starved.
+            let mut woken = is_due | rung.as_mut().poll(cx).is_ready();
             for open in driver.sockets.open() {
-                // One that may have more, or is left alone after an error, has a deadline.
+                // A socket that may have more, or pauses after an error, has a deadline.
                 if !open.receiver.is_readable() && R::poll_readable(&open.socket, cx).is_ready() {
                     open.receiver.set_readable();
                     woken = true;
@@ -87,7 +89,7 @@ impl<R: Reactor> TaskLoop<R> {
         .await;
         count(&driver.engine.shared.counters.wakeups);
         if polls == 1 {
-            // However busy the node is, other tasks have their turn.
+            // Other tasks run, however busy the node is.
             R::yield_now().await;
         }
     }

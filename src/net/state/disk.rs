@@ -1,5 +1,5 @@
-//! Files that are replaced as a whole: found through symbolic links, read without blocking, and never
-//! written through a link that somebody has planted.
+//! Files that are replaced as a whole: found through symbolic links, read without blocking, and never written
+//! through a planted link.
 
 use alloc::borrow::ToOwned as _;
 use alloc::format;
@@ -15,10 +15,10 @@ use std::time::SystemTime;
 /// The longest file that is read: no state is longer.
 pub(crate) const MAX_LEN: u64 = 16 << 20;
 
-/// Copies of one kind beside a file.
+/// The most copies of one kind beside a file.
 const COPIES: u32 = 10;
 
-/// Symbolic links that are followed to a file that is not there yet: as many as Linux follows.
+/// The most symbolic links that are followed to a file that does not exist yet, as on Linux.
 const LINKS: u32 = 40;
 
 /// The end of the name of a file that is being written.
@@ -30,14 +30,14 @@ const RESCUE: &str = ".rescue";
 /// Digits of the random part of the name of a new file.
 const DIGITS: usize = 16;
 
-/// The time after which a file that is being written has been left by a killed program.
-const LEFT: Duration = Duration::from_secs(60);
+/// The age from which on a file that is being written has been left by a killed program.
+const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Resolves the symbolic links of a path, to a regular file or to one that is not there yet.
+/// Resolves the symbolic links of a path, to a regular file or to one that does not exist yet.
 ///
 /// # Errors
 ///
-/// What is there is no regular file; nothing has been opened then.
+/// The path leads to something else than a regular file, which has not been opened.
 pub(crate) fn locate(path: &Path) -> io::Result<PathBuf> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => fs::canonicalize(path),
@@ -47,7 +47,7 @@ pub(crate) fn locate(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Reads a regular file whole.
+/// Reads a whole regular file.
 ///
 /// # Errors
 ///
@@ -65,9 +65,9 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file that is there, but no link and nothing that blocks.
+/// Opens an existing regular file, but no link and nothing that blocks.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // What stands at the path may have changed since it was located.
+    // The path may lead elsewhere since it was located.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = options.open(path)?;
@@ -117,8 +117,8 @@ pub(crate) fn remove(target: &Path) -> io::Result<()> {
     }
 }
 
-/// Moves a file away, under its name with a suffix, and returns where it is now. There are ten such names
-/// at most: then the oldest file of them gives way. One that holds the same already is enough.
+/// Moves a file to its name with a suffix, and returns the new path. There are ten such names at most, and then the
+/// oldest file is replaced. A file with the same content is kept instead.
 pub(crate) fn set_aside(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let (mut free, mut oldest) = (None, None);
     for path in names(target, suffix) {
@@ -144,8 +144,8 @@ pub(crate) fn set_aside(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result
     Ok(path)
 }
 
-/// Copies a file under its name with a suffix, of which there are ten at most, unless one of them holds
-/// the same already.
+/// Copies a file to its name with a suffix, of which there are ten at most, unless one of them has the same
+/// content.
 pub(crate) fn copy(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> {
     for path in names(target, suffix) {
         if holds(&path, bytes) {
@@ -163,18 +163,18 @@ pub(crate) fn copy(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> 
     Err(too_many())
 }
 
-/// Removes what programs have left beside a file that were killed while they wrote.
+/// Removes the unfinished files that killed programs have left beside a file.
 pub(crate) fn sweep(target: &Path) {
     let own = beside(target, ".");
     let Some(own) = own.file_name().map(OsStr::as_encoded_bytes) else { return };
     let is_left = |entry: &DirEntry| {
         let name = entry.file_name();
         let middle = name.as_encoded_bytes().strip_prefix(own)?.strip_suffix(NEW.as_bytes())?;
-        // A number is what earlier versions chose.
+        // Earlier versions used a number.
         let is_ours = middle.iter().all(u8::is_ascii_digit)
             || middle.len() == DIGITS && middle.iter().all(u8::is_ascii_hexdigit);
         let age = entry.metadata().and_then(|metadata| metadata.modified()).ok()?.elapsed().ok()?;
-        Some(is_ours && age > LEFT)
+        Some(is_ours && age > ABANDONED)
     };
     let entries = fs::read_dir(folder(target)).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| is_left(entry) == Some(true)) {
@@ -187,14 +187,14 @@ pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// A path with something behind its name.
+/// Appends a suffix to the name of a file.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
 }
 
-/// Follows links whose last one leads to nothing: that is where the file will be.
+/// Follows links to the path where a file does not exist yet.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -206,7 +206,7 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Creates a file beside another one, under a name that nobody can have foreseen.
+/// Creates a file beside another one, under an unpredictable name.
 fn create_new(target: &Path) -> io::Result<(PathBuf, File)> {
     let mut random = [0; DIGITS / 2];
     getrandom::fill(&mut random)?;
@@ -216,7 +216,7 @@ fn create_new(target: &Path) -> io::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
-/// Whether a file has the owner that files have which we create in its folder.
+/// Whether a file has the owner of files that this process creates in its folder.
 fn is_ours(path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -235,7 +235,7 @@ fn is_ours(path: &Path) -> bool {
     }
 }
 
-/// Creates, and so neither opens what is there nor follows a link, for the owner's eyes only.
+/// Options to create a file that only its owner can read. They neither open an existing file nor follow a link.
 fn exclusive() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -251,7 +251,7 @@ fn overwrite(target: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Not every system can do that.
+/// Writes a folder to the disk, where the system can do that.
 fn sync_folder(target: &Path) {
     #[cfg(unix)]
     let _ = File::open(folder(target)).and_then(|folder| folder.sync_all());

@@ -1,6 +1,6 @@
-//! The file that a node's state is kept in: read at the start, replaced as a whole when saving.
+//! The file with the state of a node: read at the start, replaced as a whole when it is saved.
 //!
-//! Nothing here knows of threads or event loops; every adapter uses it in the same way.
+//! It is independent of threads and event loops.
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage}
 /// How often a running node saves its state.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// The end of the name of a file that was a damaged state.
+/// The end of the name of a damaged state that has been set aside.
 const BAD: &str = ".bad";
 
 /// The end of the name of a copy of a state of another client.
@@ -32,26 +32,26 @@ const FOREIGN: &str = ".foreign";
 /// Two nodes that run at the same time must not share one, because they would have the same id:
 /// [`lock`](Self::lock) keeps them apart.
 ///
-/// Symbolic links are followed: the file that they lead to is the one that is replaced. Nothing but a
-/// regular file is opened, and only one that looks like a state is moved or replaced.
+/// Symbolic links are followed, and the file that they lead to is replaced. Only regular files are opened, and only
+/// those that look like a state are moved or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFile {
     path: PathBuf,
 }
 
-/// What a [`StateFile`] held.
+/// The content of a [`StateFile`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loaded {
-    /// There is no such file, or it is empty: this is the first run.
+    /// No file, or an empty one: this is the first run.
     Nothing,
     /// A state.
     State(SavedState),
-    /// The file is a damaged state. It has been moved to `kept_as`, and the node starts afresh.
+    /// A damaged state. It has been moved to `kept_as`, and the node starts without it.
     Refused {
-        /// What is wrong with it.
+        /// What is wrong with the state.
         error: StateError,
-        /// Where it is now.
+        /// The path of the file now.
         kept_as: PathBuf,
     },
 }
@@ -74,46 +74,45 @@ pub struct StateFileError {
 }
 
 impl StateFile {
-    /// A file that need not exist yet.
+    /// Names a file, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps other processes, and other nodes of this one, from the file, as long as they ask for this lock
-    /// as well: `Builder::state` does. It goes with the process,
-    /// however that ends.
+    /// Locks the file against other processes, and other nodes of this one, that take the lock as well, as
+    /// `Builder::state` does. The lock ends with the process at the latest, however that ends.
     ///
-    /// A file beside it, whose name ends in `.lock`, exists for as long; one that a killed process has left is
-    /// in nobody's way. On a system or in a folder without
-    /// locks nothing is kept from anybody.
+    /// Meanwhile there is a file beside it whose name ends in `.lock`; one that a killed process has left does no
+    /// harm. On a system or in a folder without locks this has no effect.
     ///
     /// # Errors
     ///
-    /// Somebody else has it.
+    /// Another process or node holds the lock.
     pub fn lock(&self) -> Result<StateLock, StateFileError> {
         self.locate().and_then(|target| StateLock::take(&target).map_err(|error| self.failed("use", error)))
     }
 
-    /// Reads what was saved. A damaged state is renamed to `….bad`, or `….bad.1` and so on where that
-    /// exists, so that it is neither overwritten nor in the way; of these there are ten at most, and then the
-    /// oldest goes. Of a state of another client, which saving will replace, a copy is kept as `….foreign`,
-    /// in the same way, unless there is one already.
+    /// Reads the saved state.
+    ///
+    /// A damaged state is renamed to `….bad`, or `….bad.1` and so on where that exists, so that it is not
+    /// overwritten; there are ten of these at most, and then the oldest is replaced. A state of another client, which
+    /// saving will replace, is copied to `….foreign` in the same way, unless there is a copy already.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, not be set aside or copied, its folder does not exist, or it is something
-    /// else: not a regular file, or one that does not look like a state. Then it is left as it is.
+    /// The file cannot be read, set aside or copied, its folder does not exist, or it is something else than a
+    /// state: not a regular file, or one that does not look like a state. Then it stays as it is.
     pub fn load(&self) -> Result<Loaded, StateFileError> {
         let target = self.locate()?;
         disk::sweep(&target);
         let bytes = match disk::read(&target) {
             Ok(bytes) => bytes,
-            // A folder that is missing is a mistake, and better told now than when saving.
+            // A missing folder is a mistake, which is better reported now than when saving.
             Err(error) if error.kind() == ErrorKind::NotFound && disk::folder(&target).is_dir() => {
                 return Ok(Loaded::Nothing);
             }
@@ -149,13 +148,13 @@ impl StateFile {
         Ok(Loaded::Refused { error, kept_as })
     }
 
-    /// What to save of a node; `None` if it knows no other node: then the network was down, and what
-    /// was saved before is worth more.
+    /// Returns the state of a node to save; `None` if it knows no other node: then the network was down, and the state
+    /// that was saved before is worth more.
     pub fn snapshot<S: Storage>(node: &Node<S>) -> Option<Vec<u8>> {
         Self::snapshot_with(node, &Saved::default(), Instant::ZERO)
     }
 
-    /// What to save of a node, with what an earlier one kept up and nobody has asked for since.
+    /// Returns the state of a node to save, with the unclaimed announcements and items of an earlier one.
     pub(crate) fn snapshot_with<S: Storage>(node: &Node<S>, saved: &Saved, now: Instant) -> Option<Vec<u8>> {
         if Family::ALL.iter().all(|family| node.node_count(*family) == 0) {
             return None;
@@ -166,7 +165,7 @@ impl StateFile {
         has_nodes.then(|| add_unclaimed(bytes, |own| saved.unclaimed(own, now)))
     }
 
-    /// Replaces the file by a [`snapshot`](Self::snapshot). It waits for the disk.
+    /// Replaces the file by a [`snapshot`](Self::snapshot), and waits for the disk.
     ///
     /// Whenever the program or the system ends, the file is whole, the old or the new one. A file that is a
     /// mount of its own, as in a container, is overwritten in place, with a copy beside it, `….rescue`, which
@@ -193,7 +192,7 @@ impl StateFile {
         }
     }
 
-    /// The file that links lead to.
+    /// Returns the file that links lead to.
     fn locate(&self) -> Result<PathBuf, StateFileError> {
         disk::locate(&self.path).map_err(|error| self.failed("keep the state in", error))
     }
@@ -215,20 +214,20 @@ impl SavedState {
         self.elapsed
     }
 
-    /// Gives a node that is not born yet its ids, where none are chosen.
+    /// Sets the ids of a node that is to be created, unless they are chosen already.
     pub fn set_ids(&self, config: &mut Config) {
         let state = self.state();
         config.id = config.id.or_else(|| state.id(Family::V4));
         config.id_v6 = config.id_v6.or_else(|| state.id(Family::V6));
     }
 
-    /// Gives a node its nodes and announces, as [`Node::restore`] does.
+    /// Restores nodes and announces, as [`Node::restore`] does.
     pub fn restore<S: Storage>(&self, node: &mut Node<S>, now: Instant) -> Restored {
         node.restore(now, &self.state(), self.elapsed)
     }
 }
 
-/// A clock that was set back says nothing.
+/// Returns the age of a state; zero if the clock was set back.
 fn elapsed(state: &State<'_>) -> Duration {
     Duration::from_secs(state.saved_at().map_or(0, |saved_at| unix_time().saturating_sub(saved_at)))
 }

@@ -9,31 +9,30 @@ use super::disk;
 /// The end of the name of the file that is locked: the state itself is replaced again and again.
 const SUFFIX: &str = ".lock";
 
-/// How often a lock is taken anew because the file has just been removed by its last holder.
+/// The most attempts to lock a file that its last holder has just removed.
 const TRIES: u32 = 16;
 
-/// Keeps others from a [`StateFile`](crate::net::StateFile) until it is dropped or the process ends, from
+/// The lock of a [`StateFile`](crate::net::StateFile), until it is dropped or the process ends, from
 /// [`StateFile::lock`](crate::net::StateFile::lock).
 #[derive(Debug)]
 #[must_use]
 pub struct StateLock {
     path: PathBuf,
     beside: Option<File>,
-    /// The state itself, where it cannot be replaced: a mount of its own, whose folder others do not share.
+    /// The state itself: where it is a mount of its own, other processes may not share its folder.
     itself: Option<File>,
 }
 
 impl StateLock {
-    /// Locks the state at a path without links. Where the system knows no locks, or grants none in that
-    /// folder, there is none.
+    /// Locks the state at a path without links. Without effect where the system grants no locks in that folder.
     ///
     /// # Errors
     ///
-    /// Somebody else has it.
+    /// Another process or node holds the lock.
     pub(crate) fn take(target: &Path) -> io::Result<Self> {
         let path = disk::beside(target, SUFFIX);
         let beside = lock_beside(&path)?;
-        // Where locks are more than advice, nobody could read the state any more.
+        // Where locks are mandatory, the state could not be read any more.
         let itself = if cfg!(unix) { disk::open(target, OpenOptions::new().read(true)).ok() } else { None };
         let mut lock = Self { path, beside, itself };
         if let Some(file) = lock.itself.as_ref()
@@ -47,12 +46,12 @@ impl StateLock {
 
 impl Drop for StateLock {
     fn drop(&mut self) {
-        // While it is held: whoever has opened it before finds that it is gone.
+        // While it is locked, so that whoever has opened it before notices the removal.
         if cfg!(unix) && self.beside.is_some() {
             let _ = fs::remove_file(&self.path);
         }
-        // Closing is not enough: a process that is just being started has the open file until it is
-        // another program.
+        // Closing is not enough: a process that is being started shares the open file until it executes another
+        // program.
         for file in [&self.beside, &self.itself].into_iter().flatten() {
             let _ = file.unlock();
         }
@@ -76,7 +75,7 @@ fn lock_beside(path: &Path) -> io::Result<Option<File>> {
     Err(taken())
 }
 
-/// Returns whether there are locks at all.
+/// Locks a file, and returns whether the system has locks.
 fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -85,7 +84,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether a file still stands where it was opened.
+/// Whether a file is still at the path where it was opened.
 fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -118,7 +117,7 @@ mod tests {
         let state = folder.join("dht.state");
         fs::write(&state, b"").unwrap();
         let lock = StateLock::take(&state).unwrap();
-        // As a process has them between its birth and its program.
+        // As a process has them between its start and its program.
         let inherited =
             [&lock.beside, &lock.itself].map(|file| file.as_ref().map(|file| file.try_clone().unwrap()));
         assert!(StateLock::take(&state).is_err());

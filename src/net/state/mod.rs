@@ -3,7 +3,7 @@
 //! - `file`: the state file, and what loading it leads to
 //! - `saver`: when a loop saves, beside it on a thread
 //! - `disk`: files that are replaced as a whole
-//! - `unclaimed`: announces and items of a saved state that nobody has asked for yet
+//! - `unclaimed`: announces and items of a saved state that no caller has claimed yet
 //! - `lock`: the lock that keeps two processes from one file
 
 pub(crate) mod disk;

@@ -1,5 +1,5 @@
-//! When a loop saves the node's state: at intervals, on demand and at the end, always on a thread beside
-//! it, because a disk may take seconds.
+//! When the state is saved: at intervals, on demand and at the end, on a thread beside the loop, because a disk may
+//! take seconds.
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
@@ -18,31 +18,31 @@ use crate::Instant;
 use crate::net::engine::events::NetEvent;
 use crate::net::engine::feed::Reply;
 
-/// More often the disk need not be troubled.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// The shortest interval, to spare the disk.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Calls that may wait for the disk; a caller that has given up may come again and again.
-const WAITING: usize = 256;
+/// The most calls that wait for the disk: a caller may give up and call again without end.
+const MAX_WAITING: usize = 256;
 
-/// What to save now, if anything.
+/// Makes the state to save; `None` if there is nothing worth saving.
 pub(crate) type Snapshot<'a> = &'a dyn Fn() -> Option<Vec<u8>>;
 
 pub(crate) struct Saver {
     file: StateFile,
-    /// For as long as it saves.
+    /// Held as long as there is something to save.
     _lock: Option<StateLock>,
     interval: Duration,
     next: Instant,
-    /// Wakes the loop when the disk has done something.
+    /// Wakes the loop when a task is done.
     waker: Waker,
     waiting: VecDeque<Task>,
     under_way: Option<UnderWay>,
     is_ending: bool,
 }
 
-/// What the disk is to do, one after the other: what is older must not come last.
+/// A task for the disk. They are done one after the other, so that no older state is written last.
 enum Task {
-    /// At an interval or the end, if nobody waits for it; then all subscribers are told.
+    /// Without a reply at an interval or the end; then the subscribers are notified.
     Save(Option<Reply<bool>>),
     Clear(Reply<()>),
 }
@@ -60,18 +60,18 @@ impl Saver {
         now: Instant,
         waker: Waker,
     ) -> Self {
-        let interval = interval.max(SHORTEST);
+        let interval = interval.max(MIN_INTERVAL);
         let next = now + interval;
         let waiting = VecDeque::new();
         Self { file, _lock: lock, interval, next, waker, waiting, under_way: None, is_ending: false }
     }
 
-    /// When to call [`Self::tend`] next, if the waker does not say so before.
+    /// Returns when to call [`Self::tend`] next, if the waker is not called before.
     pub(crate) const fn due(&self) -> Instant {
         self.next
     }
 
-    /// Takes what the disk has done, and begins what is next.
+    /// Handles the end of a task, and begins the next one.
     pub(crate) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<NetEvent> {
         let notice = self.take_done();
         if now >= self.next && !self.is_ending {
@@ -84,9 +84,9 @@ impl Saver {
         notice
     }
 
-    /// Saves, and replies whether there was anything to save.
+    /// Saves the state, and replies whether there was anything to save.
     pub(crate) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<bool>) {
-        if self.waiting.len() < WAITING {
+        if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back(Task::Save(Some(reply)));
             self.begin_next(snapshot);
         } else {
@@ -95,7 +95,7 @@ impl Saver {
     }
 
     pub(crate) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<()>) {
-        if self.waiting.len() < WAITING {
+        if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back(Task::Clear(reply));
             self.begin_next(snapshot);
         } else {
@@ -103,7 +103,7 @@ impl Saver {
         }
     }
 
-    /// Begins to save for the last time. It is done once nothing is [under way](Self::is_busy).
+    /// Begins to save for the last time, which is done once nothing is [under way](Self::is_busy).
     pub(crate) fn end(&mut self, snapshot: Snapshot<'_>) {
         if !self.is_ending {
             self.is_ending = true;
@@ -112,12 +112,12 @@ impl Saver {
         }
     }
 
-    /// Whether something waits for the disk.
+    /// Whether a task is under way or waits.
     pub(crate) fn is_busy(&self) -> bool {
         self.under_way.is_some() || !self.waiting.is_empty()
     }
 
-    /// Blocks until the disk has done what is under way, and goes on as [`Self::tend`] does.
+    /// Blocks until the task under way is done, and continues as [`Self::tend`] does.
     pub(crate) fn wait(&mut self, snapshot: Snapshot<'_>) -> Option<NetEvent> {
         let under_way = self.under_way.take();
         let notice = under_way.and_then(|UnderWay { task, done }| self.finish(task, done.recv().ok()));
@@ -135,7 +135,7 @@ impl Saver {
         self.finish(task, result)
     }
 
-    /// There is no result if there was no thread, or it panicked.
+    /// Reports the end of a task. There is no result if its thread did not start or panicked.
     fn finish(&self, task: Task, result: Option<Result<(), StateFileError>>) -> Option<NetEvent> {
         let no_thread = |action| self.file.failed(action, io::Error::other("there was no thread for it"));
         match task {
@@ -174,35 +174,35 @@ impl Saver {
         }
     }
 
-    /// If there is no thread to be had, the loop is woken all the same, and receives nothing.
+    /// Starts a thread. If that fails the loop is woken as well, and receives nothing.
     fn spawn(
         &self,
         work: impl FnOnce() -> Result<(), StateFileError> + Send + 'static,
     ) -> Receiver<Result<(), StateFileError>> {
         let (sender, done) = sync_channel(1);
-        let teller = Teller { sender: Some(sender), waker: self.waker.clone() };
+        let reporter = Reporter { sender: Some(sender), waker: self.waker.clone() };
         let thread = thread::Builder::new().name("dht-save".to_owned());
-        let _ = thread.spawn(move || teller.tell(work()));
+        let _ = thread.spawn(move || reporter.report(work()));
         done
     }
 }
 
-/// Reports to the loop what has been done, or by its drop that nothing will be.
-struct Teller {
+/// Reports the result of a task to the loop, or when it is dropped that there is none.
+struct Reporter {
     sender: Option<SyncSender<Result<(), StateFileError>>>,
     waker: Waker,
 }
 
-impl Teller {
-    fn tell(self, result: Result<(), StateFileError>) {
-        // It has room for the one.
+impl Reporter {
+    fn report(self, result: Result<(), StateFileError>) {
+        // The channel has room for one.
         let _ = self.sender.as_ref().map(|sender| sender.send(result));
     }
 }
 
-impl Drop for Teller {
+impl Drop for Reporter {
     fn drop(&mut self) {
-        // Before the loop looks.
+        // Before the loop receives.
         self.sender = None;
         self.waker.wake_by_ref();
     }
@@ -242,7 +242,7 @@ mod tests {
         std::env::temp_dir().join(format!("dht-proto-{name}-{}.state", std::process::id()))
     }
 
-    /// One that knows another.
+    /// A node that knows another.
     fn node(now: Instant) -> Node {
         let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
         for (from, answer) in answers_of(&mut node, now, 1) {
@@ -252,8 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_disk_has_done_is_told_as_soon_as_it_is_done() {
-        let path = path("saver-told");
+    fn the_end_of_a_task_is_reported_as_soon_as_it_is_done() {
+        let path = path("saver-reported");
         let (sender, woken) = channel();
         let (start, waker) = (Instant::ZERO, Arc::new(Bell(sender)).into());
         let node = node(start);
@@ -278,8 +278,8 @@ mod tests {
         let snapshot = || StateFile::snapshot(&node);
         let waker = Waker::noop().clone();
         let mut saver = Saver::new(StateFile::new(&path), None, INTERVAL, Instant::ZERO, waker);
-        // Nobody looks after the one under way.
-        let replies: Vec<FeedReader<(), ()>> = (0..WAITING + 2)
+        // The end of the one under way is not handled.
+        let replies: Vec<FeedReader<(), ()>> = (0..MAX_WAITING + 2)
             .map(|_| {
                 let (reply, result) = feed();
                 saver.clear(&snapshot, reply);
@@ -289,13 +289,13 @@ mod tests {
         let done = |result: &FeedReader<(), ()>| result.with(Feed::take_end).map(|result| result.is_ok());
         let known: Vec<_> =
             replies.iter().enumerate().filter_map(|(at, result)| Some((at, done(result)?))).collect();
-        assert_eq!(known, [(WAITING + 1, false)]);
+        assert_eq!(known, [(MAX_WAITING + 1, false)]);
         saver.end(&snapshot);
         let mut notices = Vec::new();
         while saver.is_busy() {
             notices.extend(saver.wait(&snapshot));
         }
-        assert!(replies[..=WAITING].iter().all(|result| done(result) == Some(true)));
+        assert!(replies[..=MAX_WAITING].iter().all(|result| done(result) == Some(true)));
         assert_eq!(notices, [NetEvent::StateSaved]);
         assert!(path.exists(), "the last comes last");
         std::fs::remove_file(path).unwrap();

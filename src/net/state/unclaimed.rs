@@ -1,4 +1,4 @@
-//! The announces and items of a saved state that nobody has asked for yet.
+//! The announces and items of a saved state that no caller has claimed yet.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,16 +9,16 @@ use crate::{Announce, InfoHash, Instant, Node, PublicationId, SavedAnnounce, Sta
 #[cfg(feature = "items")]
 use crate::{Item, NodeId, SavedItem};
 
-/// The announces and items of a saved state. None of them goes on before somebody wants it: they live
-/// as long as their handles, and those have ended with the earlier node.
+/// The announces and items of a saved state. None is republished before a caller claims it: they last as long as
+/// their handles, and those have ended with the earlier node.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     announces: BTreeMap<InfoHash, SavedAnnounce>,
     #[cfg(feature = "items")]
     items: BTreeMap<NodeId, SavedItem>,
-    /// How old the state was when it was read.
+    /// The age of the state when it was read.
     elapsed: Duration,
-    /// When it was read.
+    /// When the state was read.
     at: Instant,
     /// The most that a state holds ([`Limits::publications`](crate::Limits::publications)).
     room: usize,
@@ -58,14 +58,14 @@ impl Saved {
         0
     }
 
-    /// The items that nobody has wanted yet.
+    /// The items that no caller has claimed yet.
     #[cfg(feature = "items")]
     pub(crate) fn items(&self) -> Vec<Item> {
         self.items.values().map(|saved| saved.item.clone()).collect()
     }
 
-    /// What nobody has asked for, to be saved again behind what the node keeps up itself: an owner who wants
-    /// it may come later, or be another process. If there is no room for all, those of the latest rounds.
+    /// Returns what has not been claimed, to be saved again beside the node's own publications, since the owner may
+    /// claim it later or from another process. If there is no room for all, the latest republished ones.
     pub(crate) fn unclaimed(&self, own: usize, now: Instant) -> Unclaimed {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let mut room = self.room.saturating_sub(own);
@@ -95,13 +95,12 @@ impl Saved {
         }
     }
 
-    /// The host slept, and the clock did not count that.
+    /// Adds a sleep of the host that the clock did not count.
     pub(crate) fn age(&mut self, slept: Duration) {
         self.elapsed = self.elapsed.saturating_add(slept);
     }
 
-    /// Keeps a torrent announced: if the same was announced when the state was saved, it goes on from
-    /// there. What cannot be kept stays saved.
+    /// Starts announcing a torrent, from where a saved announce of it ended. If that fails, the saved one stays.
     pub(crate) fn start_announcing(
         &mut self,
         node: &mut Node,
@@ -118,7 +117,7 @@ impl Saved {
         Ok(kept)
     }
 
-    /// Keeps an item stored: if this one was when the state was saved, it goes on from there.
+    /// Starts publishing an item, from where a saved one ended.
     #[cfg(feature = "items")]
     pub(crate) fn start_publishing(
         &mut self,

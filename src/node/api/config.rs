@@ -119,6 +119,40 @@ pub struct Config {
 }
 
 impl Config {
+    /// A configuration for a private network: nodes of one's own on one host, in a laboratory, or on a LAN.
+    ///
+    /// It differs from the default in four ways. Loopback and private addresses are contacted and passed on
+    /// ([`AddressPolicy::Any`]). Endpoints count as sources, not addresses and subnets
+    /// ([`source_limits`](Self::source_limits)), so that many nodes may share a host. Nothing is limited in rate
+    /// that a few busy nodes would run into. Ids stay as they are ([`secure_ids`](Self::secure_ids)).
+    ///
+    /// A node in the public DHT is defenceless with it.
+    ///
+    /// ```
+    /// use dht_proto::{AddressPolicy, Config};
+    ///
+    /// let config = Config::private();
+    /// assert!(config.address_policy == AddressPolicy::Any && !config.source_limits && !config.secure_ids);
+    /// ```
+    pub fn private() -> Self {
+        Self {
+            address_policy: AddressPolicy::Any,
+            source_limits: false,
+            secure_ids: false,
+            queries_per_source: u32::MAX,
+            source_burst: u32::MAX,
+            queries_per_node: u32::MAX,
+            node_burst: 15,
+            new_endpoints: 100_000,
+            new_endpoints_burst: 100_000,
+            unverified_bytes: 1 << 30,
+            answer_bytes: u32::MAX,
+            #[cfg(feature = "items")]
+            signature_checks: u16::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Returns whether the node takes part in the DHT of a family.
     pub(crate) const fn has(&self, family: Family) -> bool {
         match family {

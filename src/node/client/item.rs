@@ -1,4 +1,4 @@
-//! Items (BEP 44) that this node's lookups seek and publish.
+//! Items (BEP 44) that this node looks up and publishes.
 
 use core::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{self, Subject};
+use crate::lookup::republisher::{self, LastRepublish, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::error::{Limit, StartError};
@@ -15,27 +15,28 @@ use crate::node::api::event::{
 };
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
-use crate::node::maintenance::announcer::PUBLISHER;
-use crate::node::maintenance::announcer::outside;
+use crate::node::maintenance::announcer::{PUBLISHER, to_caller_clock};
 use crate::node::server::put::add;
 use crate::node::server::reply::MAX_DATAGRAM_V6;
 use crate::node::storage::sealed::{Memory, View};
-use crate::rpc::inflight::Query;
+use crate::rpc::inflight::{Deadlines, Query};
 use crate::store::items::{
-    Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage, Sighting,
+    Examined, Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage,
 };
 use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
 /// Commands.
 impl Core {
-    /// Takes a slot for an item that a lookup seeks.
-    pub(in crate::node) fn seek_item(
+    /// Allocates a slot for an item to look up.
+    pub(in crate::node) fn alloc_lookup_item(
         &mut self,
         m: &mut Memory<'_>,
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.alloc_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.alloc_own_item(m, MAX_VALUE_LEN, |own, slots, is_live| {
+            own.alloc_for_lookup(slots, target, signed, is_live)
+        })
     }
 
     pub(in crate::node) fn put(
@@ -48,12 +49,13 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         self.advance(now);
         let len = item.value().len();
-        let ix = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let ix = self
+            .alloc_own_item(m, len, |own, slots, is_live| own.alloc_for_publication(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
         self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
 
-    /// Starts a lookup whose item slot was taken just before.
+    /// Starts a lookup whose item slot has just been allocated.
     pub(in crate::node) fn lookup_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -72,22 +74,21 @@ impl Core {
             }
         }
         if let (Ok(lookup), Some(own)) = (lookup, goal.item())
-            && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
-            && !goal.traits().places
+            && let Some(Examined::Newest(seq)) = self.examine_stored(m, &target, own)
+            && !goal.traits().stores
         {
             self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
         lookup
     }
 
-    /// Publishes an item. `last`: how long ago the last republish of a saved item ended, and how many nodes
-    /// confirmed it.
+    /// Starts a publication of an item; `last` is the last republish of a saved one.
     pub(in crate::node) fn start_publishing(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
@@ -108,7 +109,8 @@ impl Core {
             return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
         }
         let len = item.value().len();
-        let own = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let own = self
+            .alloc_own_item(m, len, |own, slots, is_live| own.alloc_for_publication(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
@@ -135,10 +137,10 @@ impl Core {
         }
     }
 
-    /// Returns which nodes a lookup queries: for a mutable item, all that may hold a version.
+    /// Returns which check a lookup starts with: for a mutable item, all nodes that may hold a version are queried.
     ///
-    /// A republish counts the nodes that hold the item, except for the first one and one that follows a
-    /// skipped one: if every publisher relied on the others, the item would expire.
+    /// A republish counts the nodes that hold the item, unless it is the first one or the last one stored nothing:
+    /// if all publishers relied on each other, the item would expire.
     pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, publication: Ix) -> Check {
         let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
         let counts =
@@ -152,19 +154,20 @@ impl Core {
 
     /// Begins a republish of an item.
     pub(in crate::node) fn begin_item_republish(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
-        // Another value under its number may be gone by now. A newer version, once seen, is remembered.
+        // Another value with the same sequence number may be gone by now; a newer version is remembered.
         m.own_items[own.position()].in_conflict = false;
         self.examine_stored(m, target, own);
         Goal::Put(own)
     }
 
-    /// Takes a slot for an item of this node, with a value of `len` bytes. If all are taken, reported lookups
-    /// lose theirs, the longest-completed first.
-    fn alloc_own(
+    /// Allocates a slot for an item with a value of `len` bytes, by calling `alloc`.
+    ///
+    /// If none is free, reported lookups lose theirs, the longest-completed first.
+    fn alloc_own_item(
         &mut self,
         m: &mut Memory<'_>,
         len: usize,
-        take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
+        alloc: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
     ) -> Result<Ix, StartError> {
         loop {
             let traversals = &*m.traversals;
@@ -179,7 +182,7 @@ impl Core {
                 }),
             };
             let mut slots = OwnSlots { items: m.own_items, chunks: m.own_chunks };
-            if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
+            if let Some(ix) = alloc(&mut self.own, &mut slots, &is_live) {
                 return Ok(ix);
             }
             let Some(oldest) = self.traversals.oldest_with_item(m.traversals) else {
@@ -206,13 +209,13 @@ impl Core {
         let Some(own) = m.traversals[ix].goal.item() else { return };
         let before = m.own_items[own.position()].newest;
         let (holding, seq) = match OwnItems::examine(&mut own_slots(m), own, response) {
-            Sighting::Nothing => return,
-            Sighting::Bad => {
+            Examined::Nothing => return,
+            Examined::Bad => {
                 add(&mut self.stats.items.bad_find, 1);
                 return;
             }
-            Sighting::Other(seq) => (Holding::Other, Some(seq)),
-            Sighting::Newest(seq) => (Holding::Newest, seq),
+            Examined::Other(seq) => (Holding::Other, Some(seq)),
+            Examined::Newest(seq) => (Holding::Newest, seq),
         };
         if m.own_items[own.position()].newest > before {
             for ix in both(m.traversals, ix) {
@@ -226,8 +229,7 @@ impl Core {
         self.stop_put(m, ix, own);
     }
 
-    /// Lets a put continue from the nodes of an earlier lookup: the versions which that one found and stored
-    /// are known.
+    /// Passes the versions that an earlier lookup found and stored on to the put that continues it.
     pub(in crate::node) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
         let (Some(old), Some(new)) = (m.traversals[ix].goal.item(), goal.item()) else { return };
         // All republishes of an item share its slot.
@@ -235,11 +237,11 @@ impl Core {
             let old = m.own_items[old.position()];
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             let is_stored = traversal.has_stored(candidates);
-            m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
+            m.own_items[new.position()].inherit(&old, is_stored, m.own_chunks);
         }
     }
 
-    /// Handles the refusal of a put. Returns whether the put is sent to the node again, in another form.
+    /// Handles the refusal of a put, and returns whether the put is sent to the node again in another form.
     pub(in crate::node) fn retries_put(
         &self,
         m: &mut Memory<'_>,
@@ -255,7 +257,7 @@ impl Core {
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
-    /// Whether a refusal only means that the node holds this very item, as some nodes say on every republish.
+    /// Whether a refusal only means that the node holds the same item, as some nodes respond to every republish.
     pub(in crate::node) fn is_held(
         &self,
         m: &mut Memory<'_>,
@@ -269,48 +271,51 @@ impl Core {
             && m.traversals[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
-    /// Decides whether an item is put, once the traversals of both families have queried all nodes that may
-    /// hold it. Returns whether the decision was still pending.
+    /// Decides whether an item is put, once both traversals have queried all nodes that may hold it.
+    ///
+    /// Returns whether the decision was still pending.
     pub(in crate::node) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let Goal::Put(own) = m.traversals[ix].goal else { return false };
         if !m.traversals[ix].items.is_thorough() {
             return false;
         }
-        let looks = |traversal: &Traversal| traversal.phase.is_under_way() && traversal.items.is_thorough();
+        let is_checking =
+            |traversal: &Traversal| traversal.phase.is_under_way() && traversal.items.is_thorough();
         for other in both(m.traversals, ix).skip(1) {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, other);
-            if looks(traversal) && traversal.next(candidates) != Step::Finish {
+            if is_checking(traversal) && traversal.next(candidates) != Step::Finish {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
                 return true;
             }
         }
         let own = &m.own_items[own.position()];
-        let (obstacle, stands) = (own.obstacle(), own.stands());
+        let (obstacle, is_uncontested) = (own.obstacle(), own.is_uncontested());
         for ix in both(m.traversals, ix) {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            if !looks(traversal) {
+            if !is_checking(traversal) {
                 continue;
             }
             if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
                 traversal.on_cas_mismatch(candidates);
             }
             let counts = traversal.items.check == Check::Counting;
-            let is_spared = obstacle.is_some() || counts && stands && traversal.has_enough_copies(candidates);
+            let is_spared =
+                obstacle.is_some() || counts && is_uncontested && traversal.has_enough_copies(candidates);
             traversal.items.check = if is_spared { Check::Spared } else { Check::Passed };
         }
         both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         true
     }
 
-    /// Stops a put because a node that answered late holds an obstacle: it is sent to nobody else.
+    /// Stops a put because a late response contained a conflicting version: no further node receives it.
     fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
         let own = &m.own_items[own.position()];
-        if own.obstacle().is_none() || own.stands() {
+        if own.obstacle().is_none() || own.is_uncontested() {
             return;
         }
         for ix in both(m.traversals, ix) {
             let traversal = &mut m.traversals[ix];
-            if traversal.goal.traits().places && traversal.items.check == Check::Passed {
+            if traversal.goal.traits().stores && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
                 self.reschedule(m, ix);
             }
@@ -335,30 +340,30 @@ impl Core {
         query: Ix,
         traversal: Ix,
         token: &Token,
-        (stall, timeout): (Duration, Duration),
+        deadlines: Deadlines,
         buf: &mut [u8],
     ) -> Option<Transmit> {
         let to = m.queries[query].to;
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, traversal);
         let target = traversal.target;
         let holds_newest = traversal.holds_newest(candidates, to);
-        let wants_seq = traversal.wants_seq(candidates, to);
+        let needs_seq = traversal.needs_seq(candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
-        // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
-        // would refuse the next one too.
+        // A node that returned nothing has nothing to compare with (B44-30), and one with an older version would
+        // refuse the put because of `cas`.
         let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
-        let item = item.put(cas, wants_seq.then_some(1));
+        let item = item.put(cas, needs_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
         let buf = &mut buf[..most];
         let method = |target| Method::Put { token: token.bytes(), target, item };
-        // Redundant, but one family of nodes requires it; left out if it would not fit because all fields
-        // have their greatest length.
+        // The target is redundant, but one family of nodes requires it. It is left out if it would not fit because
+        // all fields have their maximum length.
         let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
-        self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
+        self.send(m, query, method(Some(target).filter(|_| !is_long)), deadlines, buf)
     }
 
-    /// Shrinks the memory of the item that an ended lookup found to what it takes.
+    /// Frees the memory that the item found by an ended lookup does not need.
     pub(in crate::node) fn trim_found(&mut self, m: &mut Memory<'_>, goal: Goal) {
         if let Some(own) = goal.item() {
             self.own.trim(&mut own_slots(m), own);
@@ -368,8 +373,8 @@ impl Core {
     /// Returns the item that a lookup found or publishes.
     pub(in crate::node) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
         let traversal = &view.traversals.get(lookup.ix.position())?.value;
-        let is_it = traversal.generation == lookup.generation && traversal.phase != Phase::Free;
-        let own = traversal.goal.item().filter(|_| is_it)?;
+        let is_current = traversal.generation == lookup.generation && traversal.phase != Phase::Free;
+        let own = traversal.goal.item().filter(|_| is_current)?;
         view.own_items[own.position()].read(view.own_chunks)
     }
 
@@ -385,7 +390,7 @@ impl Core {
             let publication = &view.publications[ix];
             let own = &view.own_items[publication.subject.item()?.position()];
             let last = RepublishInfo {
-                ended: outside(publication.ended, slept),
+                ended: to_caller_clock(publication.ended, slept),
                 acknowledged: publication.acknowledged.into(),
             };
             Some(PublicationInfo {
@@ -394,20 +399,20 @@ impl Core {
                 seq: own.seq(),
                 newest: own.newest,
                 round: publication
-                    .round
+                    .lookup
                     .some()
                     .map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
                 last: publication.is_tried.then_some(last),
                 is_spared: publication.is_spared,
-                due: publication.round.is_none().then_some(outside(publication.due, slept)),
+                due: publication.lookup.is_none().then_some(to_caller_clock(publication.due, slept)),
             })
         })
     }
 
     pub(in crate::node) fn published_item(&self, view: View<'_>, publication: PublicationId) -> Option<Item> {
         let slot = &view.publications.get(publication.ix.position())?.value;
-        let is_it = slot.phase != republisher::Phase::Free && slot.generation == publication.generation;
-        let own = slot.subject.item().filter(|_| is_it)?;
+        let is_current = slot.phase != republisher::Phase::Free && slot.generation == publication.generation;
+        let own = slot.subject.item().filter(|_| is_current)?;
         view.own_items[own.position()].read(view.own_chunks)
     }
 
@@ -416,8 +421,8 @@ impl Core {
         own_items.get(goal.item()?.position())?.newest
     }
 
-    /// Examines the item stored at this node, which a lookup finds at once.
-    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
+    /// Examines the item that this node stores, which a lookup finds at once.
+    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Examined> {
         let (item, _) = self.item_for(m, target, None)?;
         let response = Response {
             value: Some(item.value()),
@@ -440,7 +445,7 @@ impl Core {
                 PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
             );
         }
-        if seq.is_none() && !m.traversals[ix].goal.traits().places {
+        if seq.is_none() && !m.traversals[ix].goal.traits().stores {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
             both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }

@@ -14,7 +14,7 @@ use crate::node::storage::sealed::Memory;
 pub(in crate::node) struct Traversals {
     pub(super) pool: Pool,
     pub(super) ready: List,
-    /// Traversals whose next destination was queried much lately, by when it may be queried again.
+    /// Traversals whose next destination was queried a lot recently, by when it may be queried again.
     pub(super) held: List,
     pub(super) waiting: List,
     /// Traversals that have ended while the other family has not, or whose completion is not polled.
@@ -59,20 +59,20 @@ impl Traversals {
         self.held.front().map(|ix| traversals[ix].held_until)
     }
 
-    /// Holds a traversal back from those that are ready, until the given time.
+    /// Makes a traversal wait until the given time.
     pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
         m.traversals[ix].held_until = until;
         self.set_phase(m, ix, Phase::Held);
     }
 
-    /// Makes the held traversals ready whose time has come.
+    /// Makes held traversals ready whose time has passed.
     pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
         while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
             self.set_phase(m, ix, Phase::Ready);
         }
     }
 
-    /// Returns the ready traversal whose turn is longest ago, and moves it to the back.
+    /// Returns the ready traversal whose turn it is, and moves it to the back.
     pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
         let ix = self.ready.pop_front(traversals)?;
         self.ready.push_back(traversals, ix);

@@ -1,4 +1,4 @@
-//! Samples of infohashes (BEP 51): those of other nodes, requested, and those of this node, sent.
+//! Samples of infohashes (BEP 51): requested from other nodes, and returned to them.
 
 use core::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::base::addr::Endpoint;
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
-use crate::lookup::sampling::{self, Sampling};
+use crate::lookup::sampling::{self, QueryRef, Sampling};
 use crate::node::Node;
 use crate::node::api::error::{Limit, QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
@@ -56,7 +56,7 @@ impl<S: Storage> Node<S> {
         self.core.sample_nodes(self.storage.view(), query)
     }
 
-    /// Whether sources are told apart by IP address.
+    /// Whether sources are distinguished by IP address.
     #[cfg(feature = "alloc")]
     pub(crate) const fn limits_sources(&self) -> bool {
         self.core.config.source_limits
@@ -77,13 +77,15 @@ impl Core {
         let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
-            Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),
+            Ok(query) => {
+                m.samplings[slot.position()].begin(QueryRef { ix: query.ix, generation: query.generation })
+            }
             Err(_) => m.samplings[slot.position()].free(),
         }
         query
     }
 
-    /// Takes in the response to a sample query of this node.
+    /// Stores the response to a sample query of this node.
     pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
         if let Some(sampler) = &self.code.parts.sampler {
             (sampler.accept)(self, m, slot, response);
@@ -116,7 +118,8 @@ impl Core {
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = InfoHash> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         sampling.into_iter().flat_map(|sampling| sampling.samples()).copied()
     }
 
@@ -125,12 +128,13 @@ impl Core {
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = NodeInfo> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         let nodes = sampling.into_iter().flat_map(|sampling| sampling.nodes());
         nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
     }
 
-    /// Writes infohashes stored here, in response to a query.
+    /// Writes infohashes that this node stores peers of, for a response.
     pub(in crate::node) fn report_infohashes(
         &mut self,
         m: &mut Memory<'_>,
@@ -151,7 +155,7 @@ fn report(sampling: &mut Sampling, result: Result<Pong, QueryError>) -> Result<S
             return Err(error);
         }
     };
-    sampling.tell();
+    sampling.mark_reported();
     let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
     let (is_supported, interval) = (sampling.is_supported, sampling.interval());
     Ok(Sample { id, rtt, is_supported, count, stored, interval })

@@ -1,4 +1,6 @@
-//! Scrapes by this node: how many peers a torrent has (BEP 33). `server::reply` answers those of others.
+//! Scrapes by this node: how many peers a torrent has (BEP 33).
+//!
+//! `server::reply` responds to those of other nodes.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::{InfoHash, NodeId};
@@ -17,7 +19,7 @@ use crate::node::storage::sealed::View;
 use crate::wire::Response;
 
 pub(in crate::node) const SCRAPER: Scraper =
-    Scraper { add_own: Core::add_own_filters, take: take_filters, take_peer: Scrape::ping_listed, size };
+    Scraper { add_own: Core::add_own_filters, take: take_filters, take_peer: Scrape::add_listed, size };
 
 /// Scrapes (BEP 33).
 impl<S: Storage> Node<S> {
@@ -64,7 +66,7 @@ impl Core {
         Ok(lookup)
     }
 
-    /// Takes in the filters of a response to a scrape. Returns whether its peers are of use.
+    /// Adds the filters of a response to a scrape, and returns whether its peers count.
     pub(in crate::node) fn accept_filters(
         &self,
         m: &mut Memory<'_>,
@@ -75,7 +77,7 @@ impl Core {
         (scraper.take)(&mut m.scrapes[scrape.position()], response)
     }
 
-    /// Counts a peer of a response to a scrape.
+    /// Counts a peer that a response to a scrape lists.
     pub(in crate::node) fn count_peer(&self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some((scraper, scrape)) = self.scrape_of(m.traversals, ix) {
             (scraper.take_peer)(&mut m.scrapes[scrape.position()], peer.ip());
@@ -100,7 +102,7 @@ impl Core {
     /// Adds the peers that are stored at this node.
     fn add_own_filters(&self, m: &mut Memory<'_>, at: usize, target: NodeId) {
         if let Some(own) = self.peers.scrape(m.peers(), &target.into(), self.now) {
-            m.scrapes[at].alloc_own(&own);
+            m.scrapes[at].add_filters(&own);
         }
     }
 
@@ -130,7 +132,7 @@ fn traversals_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item
 
 fn take_filters(scrape: &mut Scrape, response: &Response<'_>) -> bool {
     let peers = response.values.into_iter().flat_map(|values| values.iter());
-    scrape.take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+    scrape.add_response([response.seeds, response.peers], peers.map(|peer| peer.ip()))
 }
 
 fn size(scrape: &Scrape) -> SwarmSize {

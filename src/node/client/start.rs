@@ -5,7 +5,7 @@ use crate::base::id::{Distance, K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Window, Worth};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Weight, Window};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
 use crate::node::client::phases::TraversalMut;
@@ -16,10 +16,10 @@ use crate::rpc::inflight::{Match, Purpose, Query, QueryResult, TraversalRef};
 use crate::table::Contact;
 use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
 
-/// The most nodes taken from one response; deployed nodes send up to 20.
+/// Maximum number of nodes taken from one response; deployed nodes send up to 20.
 const MAX_NODES: usize = 32;
 
-/// The most peers taken from one response; more than fit into a datagram on Ethernet.
+/// Maximum number of peers taken from one response; fewer fit into a datagram on Ethernet.
 const MAX_PEERS: usize = 256;
 
 /// Commands.
@@ -42,13 +42,13 @@ impl Core {
             }
             #[cfg(feature = "items")]
             Lookup::GetImmutable(target) => {
-                let item = self.seek_item(m, target, None)?;
+                let item = self.alloc_lookup_item(m, target, None)?;
                 self.lookup_item(m, Goal::Get(item), target, options)
             }
             #[cfg(feature = "items")]
             Lookup::GetMutable(key, salt) => {
                 let target = key.target(salt.as_bytes());
-                let item = self.seek_item(m, target, Some((key, salt)))?;
+                let item = self.alloc_lookup_item(m, target, Some((key, salt)))?;
                 self.lookup_item(m, Goal::Get(item), target, options)
             }
         }
@@ -72,7 +72,7 @@ impl Core {
         } else {
             self.start(m, goal, [target; 2], families, options, Ix::NONE)
         };
-        self.make_room(m);
+        self.abort_stalled_query(m);
         lookup
     }
 
@@ -110,7 +110,7 @@ impl Core {
         self.end_traversals(m, lead);
         let is_published = self.republisher.find(m.publications, &target, false).is_some();
         if goal.announce().is_some() && !is_placed && !is_published {
-            self.release_own(m, target.into());
+            self.remove_own(m, target.into());
         }
         if let Some(publication) = publication {
             self.on_republish_cancelled(m, publication);
@@ -142,8 +142,9 @@ impl Core {
         is_current
     }
 
-    /// Starts a traversal in each of `families`, or continues one whose tokens are still valid. `publication`
-    /// is the publication that the lookup republishes, if any.
+    /// Starts a traversal in each of `families`, or continues one whose tokens are still valid.
+    ///
+    /// `publication` is the one that the lookup republishes, if any.
     pub(in crate::node) fn start(
         &mut self,
         m: &mut Memory<'_>,
@@ -154,37 +155,22 @@ impl Core {
         publication: Ix,
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
-        let mut traversals = [None; 2];
+        let mut resumable = [None; 2];
         if options.only.is_none() {
             for family in wanted() {
-                traversals[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
+                resumable[family.index()] = self.find_resumable(m, family, goal, targets[family.index()]);
             }
         }
-        let recalled = traversals.iter().flatten().count();
-        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
-            // Checked before other lookups are displaced for nothing.
-            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
-        }
-        for family in wanted() {
-            if traversals[family.index()].is_none() {
-                traversals[family.index()] = self.alloc_traversal(m, goal, publication, traversals);
-            }
-        }
+        let traversals = self.alloc_traversals(m, goal, families, publication, resumable);
+        let full = Limit::Lookups.refusal(m.traversals.len(), wanted().count());
+        let traversals = traversals.ok_or(full)?;
         let taken = || traversals.into_iter().flatten();
-        let lead = taken().next().filter(|_| taken().count() == wanted().count());
-        let Some(lead) = lead else {
-            for ix in taken() {
-                if m.traversals[ix].phase == Phase::Free {
-                    self.traversals.set_phase(m, ix, Phase::Free);
-                }
-            }
-            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
-        };
+        let lead = taken().next().ok_or(full)?;
         if let Some(announce) = goal.announce()
             && options.only.is_none()
         {
             let target = wanted().map(|family| targets[family.index()]).next();
-            target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
+            target.into_iter().for_each(|target| self.store_own(m, target.into(), announce));
         }
         self.traversals.generation = self.traversals.generation.wrapping_add(1);
         let mut peer_room = options.max_peers;
@@ -194,20 +180,20 @@ impl Core {
             let resumed = m.traversals[ix].phase == Phase::Remembered
                 && self.resume(m, ix, goal, options, publication, &mut peer_room);
             if m.traversals[ix].phase == Phase::Free {
-                let by_ip = self.config.source_limits;
+                let limits_sources = self.config.source_limits;
                 m.traversals[ix] =
-                    Traversal::new(goal, targets[family.index()], family, options, by_ip, self.now);
+                    Traversal::new(goal, targets[family.index()], family, options, limits_sources, self.now);
             }
             #[cfg(feature = "items")]
             {
                 m.traversals[ix].items.check = Self::check_of(m, goal, publication);
             }
-            // If hosts share networks, ids need not be uniform either.
+            // Without source limits, many nodes may share a host, and their ids need not be uniform.
             let density = &self.family(family).density;
             let expected = if self.config.source_limits { density.trusted() } else { None };
-            let by_fitness = self.config.enforce_secure_ids;
+            let requires_secure_ids = self.config.enforce_secure_ids;
             let traversal = &mut m.traversals[ix];
-            traversal.expect(expected, by_fitness);
+            traversal.expect(expected, requires_secure_ids);
             (traversal.lead, traversal.sibling, traversal.publication) = (lead, sibling, publication);
             traversal.generation = self.traversals.generation;
             self.traversals.set_phase(m, ix, Phase::Waiting);
@@ -218,6 +204,39 @@ impl Core {
         let generation = self.traversals.generation;
         taken().for_each(|ix| self.reschedule(m, ix));
         Ok(LookupId { ix: lead, generation })
+    }
+
+    /// Allocates a traversal in each of `families` that has no resumable one; `None` if there are too few.
+    fn alloc_traversals(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        families: [bool; 2],
+        publication: Ix,
+        resumable: [Option<Ix>; 2],
+    ) -> Option<[Option<Ix>; 2]> {
+        let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
+        let recalled = resumable.iter().flatten().count();
+        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
+            // Checked first, so that no other lookup is preempted in vain.
+            return None;
+        }
+        let mut traversals = resumable;
+        for family in wanted() {
+            if traversals[family.index()].is_none() {
+                traversals[family.index()] = self.alloc_traversal(m, goal, publication, traversals);
+            }
+        }
+        let taken = || traversals.into_iter().flatten();
+        if taken().count() == wanted().count() {
+            return Some(traversals);
+        }
+        for ix in taken() {
+            if m.traversals[ix].phase == Phase::Free {
+                self.traversals.set_phase(m, ix, Phase::Free);
+            }
+        }
+        None
     }
 }
 
@@ -230,29 +249,29 @@ impl Core {
         message: &Message<'_>,
         response: &Response<'_>,
     ) {
-        let Some(ix) = self.matching(m, from, message.transaction) else { return };
+        let Some(ix) = self.find_query(m, from, message.transaction) else { return };
         let family = from.family();
         if response.id == self.family(family).id {
-            return self.on_bad_answer(m, ix);
+            return self.reject_response(m, ix);
         }
         let rtt = self.now - m.queries[ix].sent;
-        let outcome = QueryResult::Answered { id: response.id, rtt };
+        let outcome = QueryResult::Responded { id: response.id, rtt };
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
         self.note_genuine(m, from);
         let expected = query.id.filter(|&expected| expected != response.id);
-        // A node under another id than it was listed by gets no place in the table (L-07), and whichever
-        // entry held that address loses it. The failure does not count against the host: the node that
-        // listed it may have lied.
+        // A node that responds with another id than the one it was listed under is not added to the table (L-07),
+        // and the entry with its address is removed. The failure does not count against the host: the node
+        // that listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
-            self.family_mut(family).table_mut(m).holds(contact)
+            self.family_mut(family).table_mut(m).is_known(contact)
         });
         if expected.is_none() {
-            self.reputations.answered(m.reputations, from, query.sent);
+            self.reputations.on_response(m.reputations, from, query.sent);
             if query.method == MethodKind::Get {
-                self.reputations.heard_of_get(m.reputations, from, true, self.now);
+                self.reputations.on_get_support(m.reputations, from, true, self.now);
             }
         }
         let contact = Contact { id: response.id, endpoint: from };
@@ -266,14 +285,14 @@ impl Core {
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.accept_sample(m, slot, response),
-            Purpose::Lookup(traversal) => self.on_found(m, traversal, &query, response),
+            Purpose::Lookup(traversal) => self.on_step_response(m, traversal, &query, response),
             Purpose::Announce(traversal) => self.on_stored(m, traversal, from),
-            Purpose::Probe(traversal, window) => self.on_probe_answered(m, traversal, window, from, response),
+            Purpose::Probe(traversal, window) => self.on_probe_response(m, traversal, window, from, response),
         }
-        self.on_seen(m, from, message.requester);
+        self.on_reported_address(m, from, message.requester);
     }
 
-    /// Handles an error response, which proves that a node is alive but is of no use to a lookup.
+    /// Handles an error, which proves that a node is alive but does not help a lookup.
     pub(in crate::node) fn on_error(
         &mut self,
         m: &mut Memory<'_>,
@@ -281,37 +300,42 @@ impl Core {
         message: &Message<'_>,
         code: ErrorCode,
     ) {
-        let Some(ix) = self.matching(m, from, message.transaction) else { return };
+        let Some(ix) = self.find_query(m, from, message.transaction) else { return };
         let outcome = QueryResult::Refused(code.0);
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.note_genuine(m, from);
-        self.reputations.answered(m.reputations, from, query.sent);
+        self.reputations.on_response(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
-            self.reputations.heard_of_get(m.reputations, from, knows, self.now);
+            self.reputations.on_get_support(m.reputations, from, knows, self.now);
         }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
             let (contact, now) = (Contact { id, endpoint: from }, self.now);
             self.family_mut(from.family()).table_mut(m).ping_lost(contact, now);
         }
-        self.on_search_failed(m, &query, outcome);
-        self.on_seen(m, from, message.requester);
+        self.on_step_failed(m, &query, outcome);
+        self.on_reported_address(m, from, message.requester);
     }
 
     /// Ends the query of a response that has no valid id (BEP 5).
-    pub(in crate::node) fn on_bad_reply(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
+    pub(in crate::node) fn on_response_without_id(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        transaction: &[u8],
+    ) {
         self.note_traffic(m, self.now);
-        if let Some(ix) = self.matching(m, from, transaction) {
-            self.on_bad_answer(m, ix);
+        if let Some(ix) = self.find_query(m, from, transaction) {
+            self.reject_response(m, ix);
         }
     }
 
-    /// Handles a query of this node that came back to it: the address it went to is the node's own.
+    /// Handles a query of this node that came back: the address to which it was sent is the node's own.
     pub(in crate::node) fn on_own_query(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
-        // The transaction id proves it; anybody can write this node's id into a query.
+        // The transaction id is the proof: any node can send a query with this node's id.
         let Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
             return;
         };
@@ -330,7 +354,7 @@ impl Core {
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             Purpose::Lookup(_) => {
                 if traversal.on_stall(candidates, query.to) {
-                    self.reputations.ignored_get(m.reputations, query.to, self.now);
+                    self.reputations.on_get_ignored(m.reputations, query.to, self.now);
                 }
             }
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
@@ -338,8 +362,8 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Handles a query that ended without a useful response.
-    pub(in crate::node) fn on_search_failed(
+    /// Handles a query of a lookup that ended without a useful response.
+    pub(in crate::node) fn on_step_failed(
         &mut self,
         m: &mut Memory<'_>,
         query: &Query,
@@ -370,7 +394,7 @@ impl Core {
                 if query.method == MethodKind::Get
                     && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
-                traversal.on_unknown(candidates, query.to);
+                traversal.on_method_unknown(candidates, query.to);
             }
             Purpose::Lookup(_) => traversal.on_failure(candidates, query.to),
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
@@ -378,7 +402,8 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    fn on_bad_answer(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    /// Drops a response with an invalid id, which ends its query.
+    fn reject_response(&mut self, m: &mut Memory<'_>, ix: Ix) {
         self.stats.dropped.bad_reply += 1;
         self.on_malformed(m, ix);
     }
@@ -388,8 +413,8 @@ impl Core {
         self.on_failed(m, &query, QueryResult::Malformed);
     }
 
-    /// Handles the response to a step of a lookup: takes in its nodes and peers.
-    fn on_found(
+    /// Handles the response to a query of a lookup: adds its nodes and peers.
+    fn on_step_response(
         &mut self,
         m: &mut Memory<'_>,
         reference: TraversalRef,
@@ -398,14 +423,15 @@ impl Core {
     ) {
         let Some(ix) = self.active(m, reference) else { return };
         let from = query.to;
-        let worth = self.worth(m, ix, query, response);
+        let by = Contact { id: response.id, endpoint: from };
+        let weight = self.weight(m, ix, query, response);
         let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
         let wants_peers = traversal.goal.traits().search.finds_peers() && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
-        let verdict = traversal.on_answer(candidates, tokens, from, id, token, worth);
+        let verdict = traversal.on_response(candidates, tokens, from, id, token, weight);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.accept_nodes(m, ix, nodes, (response.id, from));
+                self.accept_nodes(m, ix, nodes, by);
             }
             let wants_peers = wants_peers && self.accept_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
@@ -425,23 +451,23 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Returns what a response makes of a node for a lookup.
-    fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
-        let is_deaf = |m: &Memory<'_>| self.reputations.is_deaf(m.reputations, query.to, self.now);
+    /// Returns how much a response counts in a lookup.
+    fn weight(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Weight {
+        let lacks_get = |m: &Memory<'_>| self.reputations.lacks_get(m.reputations, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
-            Worth::Guide
+            Weight::NodesOnly
         } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
-            Worth::Full
-        } else if is_deaf(m) {
-            Worth::Guide
+            Weight::Full
+        } else if lacks_get(m) {
+            Weight::NodesOnly
         } else {
-            self.reputations.ignored_get(m.reputations, query.to, self.now);
-            if is_deaf(m) { Worth::Guide } else { Worth::Sign }
+            self.reputations.on_get_ignored(m.reputations, query.to, self.now);
+            if lacks_get(m) { Weight::NodesOnly } else { Weight::Alive }
         }
     }
 
     /// Handles the response to a probe for nodes beyond the horizon of a lookup.
-    fn on_probe_answered(
+    fn on_probe_response(
         &mut self,
         m: &mut Memory<'_>,
         reference: TraversalRef,
@@ -452,11 +478,12 @@ impl Core {
         let Some(ix) = self.active(m, reference) else { return };
         let all = [response.nodes, response.nodes6].into_iter().flatten();
         let traversal = &mut m.traversals[ix];
-        let (family, at) = (traversal.family(), traversal.target_in(window));
+        let (family, at) = (traversal.family(), traversal.probe_target(window));
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
-        traversal.on_probe_answered(window, reach.unwrap_or(Distance::ZERO));
-        all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
+        traversal.on_probe_response(window, reach.unwrap_or(Distance::ZERO));
+        let by = Contact { id: response.id, endpoint: from };
+        all.for_each(|nodes| self.accept_nodes(m, ix, nodes, by));
         self.reschedule(m, ix);
     }
 
@@ -474,20 +501,14 @@ impl Core {
     }
 
     /// Offers the nodes in a response of node `by` to the traversal of their family in the same lookup.
-    fn accept_nodes(
-        &mut self,
-        m: &mut Memory<'_>,
-        ix: Ix,
-        nodes: CompactNodes<'_>,
-        (by, from): (NodeId, Endpoint),
-    ) {
+    fn accept_nodes(&mut self, m: &mut Memory<'_>, ix: Ix, nodes: CompactNodes<'_>, by: Contact) {
         let family = nodes.family();
         let is_own = m.traversals[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.traversals[ix].sibling.some() };
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.ping_other_family(m, nodes);
         };
-        self.offer_candidates(m, ix, nodes, (by, from), is_own);
+        self.offer_candidates(m, ix, nodes, by, is_own);
         if !is_own {
             self.reschedule(m, ix);
         }
@@ -500,7 +521,7 @@ impl Core {
         m: &mut Memory<'_>,
         ix: Ix,
         nodes: CompactNodes<'_>,
-        (by, from): (NodeId, Endpoint),
+        by: Contact,
         is_own: bool,
     ) {
         let (family, target) = (nodes.family(), m.traversals[ix].target);
@@ -519,16 +540,17 @@ impl Core {
         }
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
-            traversal.on_list(&by, &farthest.id, usable.len());
+            traversal.on_list(&by.id, &farthest.id, usable.len());
         }
-        // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
+        // No more than a response should list (BEP 5), so that a few liars cannot displace all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
-            traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
+            traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, by.endpoint);
         }
     }
 
-    /// Pings the nodes that a bootstrap host lists while few are known: lying nodes would be closer to any
-    /// target that is looked up.
+    /// Pings the nodes that a bootstrap host lists while few are known.
+    ///
+    /// In a lookup, malicious nodes would be closer to any target than these.
     fn ping_listed(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
         let state = self.family(from.family());
         // A node that has not joined yet queries them anyway.
@@ -539,16 +561,17 @@ impl Core {
         }
     }
 
-    /// Pings listed nodes of a family that the lookup does not traverse, or no longer, while few nodes are
-    /// known there: this is how a node gets from one DHT into the other (B32-18).
+    /// Pings listed nodes of a family that the lookup does not traverse, while few are known in that family.
+    ///
+    /// This is how a node gets from one DHT into the other (B32-18).
     fn ping_other_family(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
         let (family, now) = (nodes.family(), self.now);
         let state = self.family(family);
-        // One response at a time: pings of the user and of maintenance must not wait behind these.
+        // The nodes of one response at a time, so that pings of the user and of maintenance do not wait for long.
         if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
             return;
         }
-        let by_ip = self.config.source_limits;
+        let limits_sources = self.config.source_limits;
         let mut hosts = heapless::Vec::<Endpoint, K>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -557,12 +580,12 @@ impl Core {
                 continue;
             }
             let contact = Contact { id, endpoint };
-            let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
+            let is_tried = self.reputations.has_mapping(m.reputations, endpoint, now)
                 || self.reputations.is_suspect(m.reputations, endpoint, now)
-                || self.family_mut(family).table_mut(m).holds(contact)
-                || hosts
-                    .iter()
-                    .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));
+                || self.family_mut(family).table_mut(m).is_known(contact)
+                || hosts.iter().any(|host| {
+                    *host == endpoint || (limits_sources && host.ip_bytes() == endpoint.ip_bytes())
+                });
             if !is_tried && hosts.push(endpoint).is_ok() {
                 self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
             }
@@ -576,7 +599,7 @@ impl Core {
         self.may_contact(endpoint) && !is_own
     }
 
-    /// Remembers a peer that was found, unless it was found before.
+    /// Stores a peer that a lookup found, unless it was found before.
     pub(in crate::node) fn accept_peer(&mut self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if !self.may_contact(peer) {
             self.stats.contacts_refused += 1;

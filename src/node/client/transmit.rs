@@ -15,8 +15,8 @@ use crate::node::api::event::{Event, Pong, QueryId, Transmit};
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
-use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
-use crate::rpc::reputation::Leave;
+use crate::rpc::inflight::{self, Deadlines, Purpose, QueryResult, TraversalRef};
+use crate::rpc::reputation::Clearance;
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{Body, Message, Method, Query, Want};
 
@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permit {
     Granted,
-    /// Not before this time, since the destination was queried much lately. Other queries may go on.
+    /// Not before this time, because the destination was queried a lot recently. Other queries may be sent.
     Busy(Instant),
     /// Not before this time, because no query slot or no allowance for new endpoints is left.
     Short(Instant),
@@ -66,11 +66,11 @@ impl Core {
             return Some(Event::LookupDone { lookup, report });
         }
         let (ix, query, outcome) = self.inflight.poll_done(m.queries)?;
-        // Its slot is free now, and a lookup may have waited for one.
+        // A slot is free now, and a lookup may have waited for one.
         self.blocked = None;
         let (query_id, addr) = (QueryId { ix, generation: query.generation }, query.to.into());
         let result = match outcome {
-            QueryResult::Answered { id, rtt } => Ok(Pong { id, rtt }),
+            QueryResult::Responded { id, rtt } => Ok(Pong { id, rtt }),
             QueryResult::TimedOut => Err(QueryError::TimedOut),
             QueryResult::Unreachable => Err(QueryError::Unreachable),
             QueryResult::Refused(code) => Err(QueryError::Refused(code)),
@@ -96,7 +96,7 @@ impl Core {
         traversals: &[Slot<Traversal>],
     ) -> Option<Instant> {
         if self.has_events() || !self.replies.is_empty() {
-            return Some(self.outside(self.now));
+            return Some(self.to_caller_clock(self.now));
         }
         let table_pings =
             self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
@@ -105,13 +105,13 @@ impl Core {
         let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
         let deadlines = [
             sendable,
-            self.inflight.put_off_until(queries),
+            self.inflight.postponed_until(queries),
             self.traversals.held_until(traversals),
             self.inflight.next_deadline(queries),
             self.timers.next(),
         ];
         let deadlines = deadlines.map(|at| at.filter(|&at| at != Instant::NEVER));
-        deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
+        deadlines.into_iter().flatten().min().map(|at| self.to_caller_clock(at.max(self.now)))
     }
 
     /// Sends responses first, then queries that the user waits for, then maintenance.
@@ -122,7 +122,7 @@ impl Core {
                 return transmit;
             }
         }
-        // Each waits for its own destination and delays no other.
+        // A query that must wait for its destination delays no other.
         while let Some(ix) = self.inflight.next_waiting(m.queries, self.now) {
             if self.is_stale(m, ix) {
                 self.inflight.cancel(m.queries, ix);
@@ -130,7 +130,7 @@ impl Core {
             }
             match self.permit(m, m.queries[ix].to) {
                 Permit::Granted => return self.send_waiting(m, ix, buf),
-                Permit::Busy(until) | Permit::Short(until) => self.inflight.put_off(m.queries, ix, until),
+                Permit::Busy(until) | Permit::Short(until) => self.inflight.postpone(m.queries, ix, until),
             }
         }
         if let Some(transmit) = self.next_step(m, buf) {
@@ -139,10 +139,10 @@ impl Core {
         if self.blocked.is_some() {
             return None;
         }
-        self.next_check(m, buf).or_else(|| self.next_restored(m, buf))
+        self.send_table_ping(m, buf).or_else(|| self.send_restored_ping(m, buf))
     }
 
-    /// Returns the next datagram of a lookup; each traversal that is ready takes its turn.
+    /// Returns the next datagram of a lookup; the traversals that are ready take turns.
     fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         self.traversals.release(m, self.now);
         for _ in 0..self.traversals.ready_count() {
@@ -169,8 +169,9 @@ impl Core {
         None
     }
 
-    /// Records that a step of a traversal is done, and queues its query. `None` if the step sends nothing, or
-    /// all slots are taken.
+    /// Records a step of a traversal, and queues its query.
+    ///
+    /// `None` if the step sends nothing, or all slots are in use.
     pub(in crate::node) fn enqueue_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) -> Option<Ix> {
         if self.inflight.is_full(m.queries) {
             return None;
@@ -178,18 +179,18 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let reference = TraversalRef { ix, generation: traversal.generation };
         let candidate = candidates[step.position()?];
-        let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
+        let is_repeat = matches!(step, Step::Query(_)) && traversal.is_repeat(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                traversal.asked(candidates, position);
+                traversal.on_queried(candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                traversal.announced(candidates, position);
+                traversal.on_announced(candidates, position);
                 Purpose::Announce(reference)
             }
             Step::Probe(position, window) => {
-                traversal.looked(candidates, position, window);
+                traversal.on_probed(candidates, position, window);
                 Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
@@ -202,11 +203,11 @@ impl Core {
     /// Sends a query that waits: a ping, or a step of a lookup.
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         match m.queries[ix].purpose {
-            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf),
+            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.default_deadlines(), buf),
             Purpose::Sample(slot) => {
                 let target = m.samplings[slot.position()].target;
                 let method = Method::SampleInfohashes { target, want: Want::NONE };
-                self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf)
+                self.send(m, ix, method, self.default_deadlines(), buf)
             }
             Purpose::Lookup(TraversalRef { ix: traversal, .. }) => self.send_search(m, ix, traversal, buf),
             Purpose::Announce(TraversalRef { ix: traversal, .. }) => {
@@ -214,18 +215,18 @@ impl Core {
             }
             Purpose::Probe(TraversalRef { ix: traversal, .. }, window) => {
                 let traversal = &m.traversals[traversal];
-                let (stall, timeout) = self.deadlines(traversal);
+                let deadlines = self.deadlines(traversal);
                 let method =
-                    Method::FindNode { target: traversal.target_in(window), want: self.want(traversal) };
-                self.send(m, ix, method, stall, timeout, buf)
+                    Method::FindNode { target: traversal.probe_target(window), want: self.want(traversal) };
+                self.send(m, ix, method, deadlines, buf)
             }
         }
     }
 
-    /// Queries a candidate of a traversal for what it searches.
+    /// Sends the query of a traversal to a candidate.
     fn send_search(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let traversal = &m.traversals[ix];
-        let ((stall, timeout), want) = (self.deadlines(traversal), self.want(traversal));
+        let (deadlines, want) = (self.deadlines(traversal), self.want(traversal));
         let (target, search) = (traversal.target, traversal.goal.traits().search);
         let method = match search {
             SearchKind::Nodes => Method::FindNode { target, want },
@@ -237,18 +238,18 @@ impl Core {
             SearchKind::Item => {
                 let to = m.queries[query].to;
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                let asks_neighbours = traversal.asks_neighbours(candidates, to);
-                if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
+                let queries_neighbours = traversal.queries_neighbours(candidates, to);
+                if queries_neighbours || self.reputations.lacks_get(m.reputations, to, self.now) {
                     Method::FindNode { target, want }
                 } else {
                     Method::Get { target, seq: None, want }
                 }
             }
         };
-        self.send(m, query, method, stall, timeout, buf)
+        self.send(m, query, method, deadlines, buf)
     }
 
-    /// Sends what a traversal places to one node.
+    /// Sends the announce or put of a traversal to one node.
     fn send_announce(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let to = m.queries[query].to;
         let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
@@ -263,18 +264,24 @@ impl Core {
         let infohash = traversal.target.into();
         let (token, name) = (token.bytes(), None);
         let method = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
-        self.send(m, query, method, deadlines.0, deadlines.1, buf)
+        self.send(m, query, method, deadlines, buf)
     }
 
-    /// Returns the stall deadline and the timeout of a traversal's next query.
-    fn deadlines(&self, traversal: &Traversal) -> (Duration, Duration) {
-        // A query that nobody waits for any more need not follow in the same burst of losses.
-        let patience = if traversal.lingers() { 4 } else { 1 };
-        (traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience, traversal.timeout)
+    /// Returns the deadlines of a traversal's next query.
+    fn deadlines(&self, traversal: &Traversal) -> Deadlines {
+        let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall());
+        // After the report, a retry must not fall into the same burst of losses.
+        let factor = if traversal.announces_late() { 4 } else { 1 };
+        Deadlines { stall: stall * factor, timeout: traversal.timeout }
     }
 
-    /// Sends a ping that the routing table has due.
-    fn next_check(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+    /// Returns the deadlines of a query that belongs to no lookup.
+    fn default_deadlines(&self) -> Deadlines {
+        Deadlines { stall: self.rtt.stall(), timeout: TIMEOUT }
+    }
+
+    /// Sends a ping that is due in a routing table.
+    fn send_table_ping(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             if !self.family(family).on {
                 continue;
@@ -284,31 +291,32 @@ impl Core {
             if !due || !self.has_allowance(m) {
                 continue;
             }
-            let probe = self.next_probe();
+            let probe = self.next_ping_at();
             if probe > now {
                 self.blocked = Some(probe);
                 return None;
             }
-            let Some(contact) = self.next_to_check(m, family) else { continue };
+            let Some(contact) = self.next_table_ping(m, family) else { continue };
             let ix = self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)?;
             if now - self.heard > TIMEOUT {
-                self.ping_companion(m, contact);
+                self.ping_second_node(m, contact);
             }
             self.checked = now;
-            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+            return self.send(m, ix, Method::Ping, self.default_deadlines(), buf);
         }
         None
     }
 
-    /// Returns the node to ping next; one that was queried much lately is left out this time.
-    fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
-        let (now, strangers_at) = (self.now, self.strangers_at(m));
-        let strangers_wait = strangers_at > now;
+    /// Returns the node of a table to ping next; one that was queried a lot recently is skipped this time.
+    fn next_table_ping(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+        let (now, unverified_ping_at) = (self.now, self.unverified_ping_at(m));
+        let defer_unverified = unverified_ping_at > now;
         loop {
             let mut table = self.family_mut(family).table_mut(m);
-            let Some(contact) = table.next_ping(strangers_wait, now) else {
-                if strangers_wait && table.head.ping_due().is_some_and(|due| due <= now) {
-                    self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
+            let Some(contact) = table.next_ping(defer_unverified, now) else {
+                if defer_unverified && table.head.ping_due().is_some_and(|due| due <= now) {
+                    self.blocked =
+                        Some(self.blocked.map_or(unverified_ping_at, |at| at.min(unverified_ping_at)));
                 }
                 return None;
             };
@@ -323,7 +331,8 @@ impl Core {
         }
     }
 
-    fn next_restored_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+    /// Returns the restored node to ping next.
+    fn next_restored_ping(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let now = self.now;
         loop {
             let contact = self.family_mut(family).table_mut(m).next_restored(now)?;
@@ -339,33 +348,34 @@ impl Core {
     }
 
     /// Pings a restored node. Half of the slots and of the allowance is left to lookups.
-    fn next_restored(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+    fn send_restored_ping(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             let (now, state) = (self.now, self.family(family));
             if !state.on || state.table.restored_due().is_none_or(|due| due > now) {
                 continue;
             }
-            let at = self.strangers_at(m).max(self.next_probe());
+            let at = self.unverified_ping_at(m).max(self.next_ping_at());
             if at > now {
                 self.blocked = Some(self.blocked.map_or(at, |blocked| blocked.min(at)));
                 return None;
             }
-            let Some(contact) = self.next_restored_to_check(m, family) else { continue };
+            let Some(contact) = self.next_restored_ping(m, family) else { continue };
             let Contact { id, endpoint } = contact;
             let id = Some(id).filter(|id| *id != NodeId::ZERO);
             let ix = self.inflight.enqueue(m.queries, endpoint, id, Purpose::Check)?;
             if now - self.heard > TIMEOUT {
-                self.ping_companion(m, contact);
+                self.ping_second_node(m, contact);
             }
             self.checked = now;
-            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+            return self.send(m, ix, Method::Ping, self.default_deadlines(), buf);
         }
         None
     }
 
-    /// Pings a second node on a quiet link, where the silence of one node proves nothing: if the second one
-    /// answers, the link works and the silence counts.
-    fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
+    /// Pings a second node on a quiet link, where the silence of one node proves nothing.
+    ///
+    /// If the second one responds, the link works and the silence of the first one counts.
+    fn ping_second_node(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let family = contact.endpoint.family();
         let target = self.rng.id();
         let good = self.family(family).table_ref(m).closest::<2>(&target, Filter::Good, self.now);
@@ -375,7 +385,7 @@ impl Core {
         }
     }
 
-    /// Whether a query waits for a traversal that no longer exists, or an announce for a token that does not.
+    /// Whether a waiting query is of a traversal, or an announce needs a token, that no longer exists.
     fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
         let Some(reference) = purpose.traversal() else { return false };
@@ -389,24 +399,23 @@ impl Core {
         matches!(purpose, Purpose::Announce(_)) && traversal.token_of(candidates, tokens, to).is_none()
     }
 
-    /// Makes the datagram of a query that waits, and starts its deadlines.
+    /// Writes the datagram of a waiting query, and starts its deadlines.
     pub(in crate::node) fn send(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
         method: Method<'_>,
-        stall: Duration,
-        timeout: Duration,
+        deadlines: Deadlines,
         buf: &mut [u8],
     ) -> Option<Transmit> {
         self.stats.queries_out.count(method.kind());
         m.queries[ix].method = method.kind();
         let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
-        self.reputations.contacted(m.reputations, to, self.node_rate(), self.now);
-        self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
+        self.reputations.on_contact(m.reputations, to, self.node_rate(), self.now);
+        self.inflight.on_sent(m.queries, ix, transaction, self.now, deadlines);
         let message = self.query(to, &transaction, method);
-        // Every query fits: the longest part is a token, and only short tokens are kept.
+        // Every query fits: the longest part is a token, and only short tokens are stored.
         let size = message.emit(buf)?;
         Some(Transmit { destination: to.into(), source: None, size })
     }
@@ -426,7 +435,7 @@ impl Core {
         }
     }
 
-    /// Whether a query may be sent to this endpoint now; if so it is counted as sent.
+    /// Whether a query may be sent to this endpoint now; if so, it counts as sent.
     fn permit_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
         if self.inflight.is_full(m.queries) {
             self.blocked = self.blocked.or(Some(Instant::NEVER));
@@ -435,12 +444,12 @@ impl Core {
         self.permit(m, endpoint)
     }
 
-    /// Whether a datagram may be sent to this endpoint now; if so it is counted as sent.
+    /// Whether a datagram may be sent to this endpoint now; if so, it counts as sent.
     fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
-        match self.reputations.leave(m.reputations, endpoint, self.node_rate(), self.now) {
-            Leave::At(until) => return Permit::Busy(until),
-            Leave::Now { is_open: true } => return Permit::Granted,
-            Leave::Now { is_open: false } => {}
+        match self.reputations.clearance(m.reputations, endpoint, self.node_rate(), self.now) {
+            Clearance::At(until) => return Permit::Busy(until),
+            Clearance::Now { has_mapping: true } => return Permit::Granted,
+            Clearance::Now { has_mapping: false } => {}
         }
         let limit = self.endpoint_rate();
         if self.new_endpoints.try_take(limit, self.now) {
@@ -451,9 +460,10 @@ impl Core {
         Permit::Short(at)
     }
 
-    /// Returns when a node that has not answered so far may be pinged: half of the slots and of the allowance
-    /// is left to lookups.
-    fn strangers_at(&self, m: &Memory<'_>) -> Instant {
+    /// Returns when a node that has not responded yet may be pinged.
+    ///
+    /// Half of the slots and of the allowance is left to lookups.
+    fn unverified_ping_at(&self, m: &Memory<'_>) -> Instant {
         if self.inflight.outstanding() * 2 >= m.queries.len() {
             return Instant::NEVER;
         }
@@ -484,7 +494,7 @@ impl Core {
     }
 
     /// Converts an instant to the caller's clock.
-    fn outside(&self, at: Instant) -> Instant {
+    fn to_caller_clock(&self, at: Instant) -> Instant {
         Instant::from_micros(at.as_micros().saturating_sub(self.slept))
     }
 }

@@ -11,7 +11,7 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
-use crate::lookup::density::{Aim, NetworkSize, chance};
+use crate::lookup::density::{Aim, NetworkSize, crowding};
 use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
@@ -27,15 +27,15 @@ use crate::wire::{ErrorCode, Want};
 /// The number of table entries that a lookup starts from.
 const SEEDS: usize = 2 * K;
 
-/// A target that shares all but this many of the bits of the node's neighbourhood with its id lies within it.
+/// Number of buckets, counted from the deepest, whose targets count as in the node's own neighbourhood.
 const NEIGHBOUR_BITS: u32 = 3;
 
-/// The time that a lookup started before any node is known waits for one.
-const PARKED: Duration = Duration::from_secs(10);
+/// How long a lookup waits for a first node if none was known when it started.
+const PARK_TIME: Duration = Duration::from_secs(10);
 
 /// The life cycle of a traversal.
 impl Core {
-    /// Evaluates what a traversal does next, after each change: makes it ready, lets it wait, or ends it.
+    /// Evaluates the next step of a traversal after a change: makes it ready, lets it wait, or ends it.
     pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
@@ -43,8 +43,8 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let step = traversal.next(candidates);
         traversal.planned = step.into();
-        let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
-        let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
+        let tokens_were_refused = traversal.resumed && traversal.acknowledged == 0;
+        let restored_are_silent = traversal.skips_bootstraps && traversal.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
                 self.traversals.set_phase(m, ix, Phase::Ready);
@@ -53,11 +53,11 @@ impl Core {
             Step::Finish if self.awaits_confirmation(m, ix) => {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
             }
-            Step::Finish if resumed_in_vain => self.restart(m, ix),
-            Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
+            Step::Finish if tokens_were_refused => self.restart(m, ix),
+            Step::Finish if restored_are_silent => self.query_bootstraps(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
-                self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARKED);
+                self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARK_TIME);
             }
             Step::Finish if self.widen(m, ix) => self.reschedule(m, ix),
             #[cfg(feature = "items")]
@@ -69,7 +69,7 @@ impl Core {
     /// Whether a traversal that would end waits for confirmations because few nodes have confirmed so far.
     ///
     /// Nodes may take long to check a signature, and a report that hardly anything was stored would be wrong.
-    /// An announce that continues from earlier tokens starts over instead, which harms nobody.
+    /// An announce that continues from earlier tokens starts over instead, which harms no other node.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
         let begins_anew = traversal.resumed && traversal.goal.announce().is_some();
@@ -79,11 +79,12 @@ impl Core {
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
 
-    /// Queues what an announce still has to send after it was reported, and leaves half of all queries to
-    /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
-    /// get it three times more in the same second.
+    /// Queues what an announce still has to send after it was reported.
+    ///
+    /// Half of all query slots are left to lookups that a user waits for. What was sent twice is sent again only
+    /// after a pause, so that a silent node does not receive it three more times in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.traversals[ix].lingers()
+        while m.traversals[ix].announces_late()
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
@@ -92,26 +93,29 @@ impl Core {
             let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
-                self.inflight.put_off(m.queries, query, self.now + pause);
+                self.inflight.postpone(m.queries, query, self.now + pause);
             }
         }
     }
 
-    /// Wakes lookups after nodes have become known: those without any node begin, and those that nobody has
-    /// answered so far query the new nodes too.
+    /// Continues lookups after nodes have become known.
+    ///
+    /// Those without any node begin, and those without any response query the new nodes too.
     pub(in crate::node) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
-            let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
+            let needs_nodes = traversal.phase.is_under_way() && traversal.answered == 0;
+            if !needs_nodes || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
                 self.seed(m, ix, &options);
             } else {
                 self.seed_known(m, ix);
-                if !m.traversals[ix].holds_back && self.family(m.traversals[ix].family()).table.len() < K {
+                if !m.traversals[ix].skips_bootstraps
+                    && self.family(m.traversals[ix].family()).table.len() < K
+                {
                     self.seed_bootstraps(m, ix);
                 }
             }
@@ -119,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Ends lookups that found no node to query for too long.
+    /// Ends lookups that have waited for a first node too long.
     pub(in crate::node) fn end_parked(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
@@ -169,13 +173,8 @@ impl Core {
         #[cfg(feature = "items")]
         self.trim_found(m, traversal.goal);
         if let Some(publication) = publication {
-            #[cfg(feature = "items")]
-            let is_spared = [Some(lead), sibling]
-                .into_iter()
-                .flatten()
-                .any(|ix| m.traversals[ix].items.check == Check::Spared);
-            #[cfg(not(feature = "items"))]
-            let is_spared = false;
+            let is_spared =
+                [Some(lead), sibling].into_iter().flatten().any(|ix| m.traversals[ix].is_spared());
             let (publication, acknowledged) = (publication.ix, report.acknowledged);
             self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
@@ -220,7 +219,7 @@ impl Core {
         self.traversals.ready.len() + self.traversals.held.len() + self.traversals.waiting.len()
     }
 
-    /// Returns the families whose nodes a lookup asks for.
+    /// Returns the families of which a lookup requests nodes.
     pub(in crate::node) const fn want(&self, traversal: &Traversal) -> Want {
         let sibling = &self.families[1 - traversal.family().index()];
         if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
@@ -235,14 +234,15 @@ impl Core {
         is_current.then_some(lookup.ix)
     }
 
-    /// Returns a traversal that responses are still of use to.
+    /// Returns a traversal to which responses are still useful.
     pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: TraversalRef) -> Option<Ix> {
         let traversal = &m.traversals[reference.ix];
         (traversal.generation == reference.generation && traversal.is_active()).then_some(reference.ix)
     }
 
-    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide if `recalled` of
-    /// the remembered ones are continued.
+    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide.
+    ///
+    /// `recalled` of the remembered ones are continued, and therefore not available.
     pub(in crate::node) fn available_traversals(
         &self,
         m: &Memory<'_>,
@@ -262,8 +262,9 @@ impl Core {
         (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
-    /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
-    /// the slot of a refresh or a republish, which can wait, is taken as well.
+    /// Allocates a free slot, or that of the longest-completed lookup unless it is one of `taken`.
+    ///
+    /// For a user, a refresh or a republish is preempted if necessary.
     pub(in crate::node) fn alloc_traversal(
         &mut self,
         m: &mut Memory<'_>,
@@ -300,8 +301,9 @@ impl Core {
         Some(ix)
     }
 
-    /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
-    /// else bootstrap hosts (L-06); and the stored peers as its first results.
+    /// Adds the first candidates of a traversal, and the stored peers as its first results.
+    ///
+    /// The candidates are nodes of the table and, while those are few, restored nodes or else bootstrap hosts (L-06).
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
         let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
@@ -311,7 +313,7 @@ impl Core {
         }
         self.seed_known(m, ix);
         let table = &self.family(family).table;
-        // If few are known, all may be liars: a bootstrap queries the hosts too until there are more.
+        // If few are known, all may be malicious: a bootstrap queries the hosts too until there are more.
         let enough = if goal.is_join() { FEW_NODES } else { K };
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
@@ -356,7 +358,7 @@ impl Core {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        traversal.holds_back = true;
+        traversal.skips_bootstraps = true;
         for &Contact { id, endpoint } in &restored {
             let id = Some(id).filter(|id| *id != NodeId::ZERO);
             traversal.add(candidates, id, endpoint, false);
@@ -373,16 +375,16 @@ impl Core {
         }
     }
 
-    /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
-    fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.traversals[ix].holds_back = false;
+    /// Adds the bootstrap hosts to a lookup after none of the restored nodes has responded.
+    fn query_bootstraps(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        m.traversals[ix].skips_bootstraps = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
-    pub(in crate::node) fn with_tokens(
+    pub(in crate::node) fn find_resumable(
         &self,
         m: &mut Memory<'_>,
         family: Family,
@@ -392,9 +394,9 @@ impl Core {
         let fits = |traversal: &Traversal| {
             traversal.target == target
                 && traversal.family() == family
-                && !traversal.alone
-                && traversal.serves(goal)
-                && self.now - traversal.asked < TOKEN_LIFE
+                && !traversal.single
+                && traversal.is_reusable_for(goal)
+                && self.now - traversal.tokens_requested < TOKEN_LIFE
         };
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
@@ -409,15 +411,17 @@ impl Core {
         None
     }
 
-    /// Continues a remembered traversal, for `publication` if the lookup republishes one. Returns whether its
-    /// tokens are valid; for a mutable item its nodes are queried again for the versions they hold. The peers
-    /// it has found count against `peer_room`.
+    /// Continues a remembered traversal, and returns whether its tokens are used.
+    ///
+    /// For a mutable item, its nodes are queried again instead, for the versions they hold. `publication` is the one
+    /// that the lookup republishes, if any. The peers found before are taken off `peer_room`.
     pub(in crate::node) fn resume(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
         goal: Goal,
         options: &LookupOptions,
+        #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "only items are checked"))]
         publication: Ix,
         peer_room: &mut u16,
     ) -> bool {
@@ -429,7 +433,6 @@ impl Core {
             traversal.renew(candidates, goal, options, now);
             return false;
         }
-        let _ = publication;
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         traversal.resume(candidates, goal, options, now);
         traversal.has_more |= traversal.found > *peer_room;
@@ -453,29 +456,30 @@ impl Core {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
-            && !traversal.alone
+            && !traversal.single
             && !traversal.goal.is_maintenance()
-            && self.now < traversal.started + PARKED
+            && self.now < traversal.started + PARK_TIME
             && empty(traversal)
             && traversal.sibling.some().is_none_or(|sibling| empty(&m.traversals[sibling]))
     }
 
     pub(in crate::node) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        self.learn_density(m, ix);
+        self.update_density(m, ix);
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
         if traversal.goal.is_maintenance() {
             self.on_maintenance_done(m, &traversal);
         }
-        let sibling = traversal.sibling.some();
-        if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
-            // Its decision may have waited for this traversal.
-            #[cfg(feature = "items")]
-            if m.traversals[sibling].items.is_thorough() {
-                self.reschedule(m, sibling);
-            }
-            let _ = sibling;
+        let sibling = traversal.sibling.some().filter(|&sibling| m.traversals[sibling].phase.is_under_way());
+        #[cfg(feature = "items")]
+        if let Some(sibling) = sibling
+            && m.traversals[sibling].items.is_thorough()
+        {
+            // The decision about its put may have waited for this traversal.
+            self.reschedule(m, sibling);
+        }
+        if sibling.is_some() {
             return;
         }
         if traversal.goal.is_refresh() {
@@ -488,8 +492,8 @@ impl Core {
 
 /// The size of the network.
 impl Core {
-    /// Learns the size of the network from how close an ended traversal came to its target.
-    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    /// Updates the estimated size of the network with the distances that an ended traversal found.
+    fn update_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
@@ -498,21 +502,20 @@ impl Core {
         let aim = match goal.traits().cause {
             Cause::Join => Aim::Neighbours,
             Cause::Refresh => {
-                // Within this many buckets of the node's own neighbourhood the same nodes may be counted
-                // again.
+                // There, successive lookups find the same nodes.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
-                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+                if is_near { Aim::Neighbours } else { Aim::Random }
             }
-            Cause::User => Aim::Users,
+            Cause::User => Aim::User,
         };
-        if aim != Aim::Users && state.has_grown_much() {
-            state.density.doubt();
+        if aim != Aim::User && state.has_grown_much() {
+            state.density.discount();
         }
-        state.density.learn(reach, aim);
+        state.density.update(reach, aim);
     }
 
-    /// Extends a traversal that would end through the region around its target, if its results look odd.
+    /// Lets a traversal that would end search the region around its target if its result is implausible.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let margin = self.family(traversal.family()).density.margin();
@@ -558,7 +561,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         #[cfg(feature = "items")]
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
-        crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
+        crowding: traversals().filter_map(Traversal::expected_within).map(crowding).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

@@ -18,8 +18,9 @@ use crate::table::{Contact, Move};
 
 /// External address (BEP 42).
 impl<S: Storage> Node<S> {
-    /// Returns this node's external address as most nodes of the family report it (BEP 42); `None` until
-    /// enough have answered. The port is 0 if they disagree on it, as behind a symmetric NAT.
+    /// Returns this node's external address as most nodes of the family report it (BEP 42).
+    ///
+    /// `None` until enough have responded. The port is 0 if they disagree on it, as behind a symmetric NAT.
     pub fn external_addr(&self, family: Family) -> Option<SocketAddr> {
         self.core.family(family).external.known()
     }
@@ -39,19 +40,24 @@ impl<S: Storage> Node<S> {
 
 impl Core {
     /// Counts the external address that a node reported in response to a query.
-    pub(in crate::node) fn on_seen(&mut self, m: &mut Memory<'_>, by: Endpoint, seen: Option<SocketAddr>) {
+    pub(in crate::node) fn on_reported_address(
+        &mut self,
+        m: &mut Memory<'_>,
+        by: Endpoint,
+        seen: Option<SocketAddr>,
+    ) {
         let Some(seen) = seen.map(Endpoint::from) else { return };
         let family = by.family();
         if family != seen.family() || !self.may_be_ours(seen) {
             return;
         }
-        let (tag, now) = (self.sources.voter_tag(by), self.now.secs());
+        let (tag, now) = (self.sources.wide_subnet_tag(by), self.now.secs());
         let part = self.voters_of(family, m.voters.len());
         let voters = &mut m.voters[part];
         let external = &mut self.family_mut(family).external;
         let before = external.known();
         if external.vote(voters, tag, seen, now) {
-            self.move_to(m, seen, before.is_some());
+            self.adopt_address(m, seen, before.is_some());
         }
     }
 
@@ -68,12 +74,12 @@ impl Core {
         let external = &mut self.family_mut(addr.family()).external;
         let before = external.known();
         if external.set(addr) {
-            self.move_to(m, addr, before.is_some());
+            self.adopt_address(m, addr, before.is_some());
         }
         Ok(())
     }
 
-    /// Returns the part of the voters' memory that a family uses: all of it, or its half.
+    /// Returns the part of the voters' memory that a family uses: half of it if both families are on.
     pub(in crate::node) const fn voters_of(&self, family: Family, len: usize) -> Range<usize> {
         match (self.config.ipv4 && self.config.ipv6, family) {
             (false, _) => 0..len,
@@ -88,18 +94,18 @@ impl Core {
     }
 
     /// Adopts a new external address; `has_moved` if another one was known before.
-    fn move_to(&mut self, m: &mut Memory<'_>, addr: Endpoint, has_moved: bool) {
+    fn adopt_address(&mut self, m: &mut Memory<'_>, addr: Endpoint, has_moved: bool) {
         let family = addr.family();
         let old = self.family(family).id;
         let fits = !self.config.secure_ids || is_secure(&old, addr);
         if has_moved {
-            self.leave_address(m, family);
+            self.drop_address(m, family);
         }
         if !fits {
             let new = NodeId::secure_for(addr.ip(), self.rng.bytes());
             self.change_id(m, family, new);
         }
-        // Last, because there may be more moved nodes than the ring has room for.
+        // Last, because the events of moved nodes may overflow the ring.
         let endpoint = self.family(family).external.known().map_or(addr, Endpoint::from);
         debug!("our external address is {}", SocketAddr::from(endpoint));
         self.notify(m, PackedEvent { kind: PackedKind::ExternalAddr, endpoint, ..PackedEvent::EMPTY });
@@ -109,7 +115,7 @@ impl Core {
         }
     }
 
-    /// Changes the node's id, and continues everything in progress.
+    /// Changes the node's id; everything in progress continues.
     fn change_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
         let events = core::mem::take(&mut m.events);
         let state = &mut self.families[family.index()];

@@ -1,5 +1,4 @@
-//! Publications: announces and items that the node republishes by itself, each time through an ordinary
-//! lookup.
+//! Publications: announces and items that the node republishes by itself, each time by an ordinary lookup.
 
 use core::time::Duration;
 
@@ -7,7 +6,7 @@ use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{Phase, Publication, RESERVE, Subject};
+use crate::lookup::republisher::{LastRepublish, Phase, Publication, SLOTS_PER_REPUBLISH, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
@@ -15,13 +14,13 @@ use crate::node::core::{Core, Occasion, Publisher};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 
-/// The pause after a republish that found no slot: every lookup that ends may leave one.
+/// The pause after a republish that found no lookup slot; lookups take seconds.
 const SLOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest time that a republish waits for others to use fewer new endpoints.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The pause between the end of a republish and the start of another.
+/// The pause between the end of a republish and the start of another, in which its nodes can be read.
 const END_PAUSE: Duration = Duration::from_millis(1);
 
 pub(in crate::node) static PUBLISHER: Publisher = Publisher {
@@ -57,15 +56,14 @@ impl Core {
 }
 
 impl Core {
-    /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many
-    /// nodes confirmed it.
+    /// Starts an announcement; `last` is the last republish of a saved one.
     pub(in crate::node) fn start_announcing(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         if announce.port == 0 {
@@ -90,12 +88,12 @@ impl Core {
                 ix.ok_or_else(|| Limit::Publications.refusal(m.publications.len(), 1))?
             }
         };
-        self.hold_own(m, infohash, announce);
+        self.store_own(m, infohash, announce);
         self.schedule_republishes(m);
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
-    /// Checks that a republish can get the slots it needs at all.
+    /// Checks that there are as many lookup slots as a republish needs.
     pub(in crate::node) fn check_lookup_slots(
         &self,
         m: &Memory<'_>,
@@ -105,7 +103,7 @@ impl Core {
         if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
     }
 
-    /// Stops a publication: an item if `is_item`, else an announcement. Returns whether it existed.
+    /// Stops a publication, an item if `is_item` or else an announcement, and returns whether it existed.
     pub(in crate::node) fn stop_publication(
         &mut self,
         m: &mut Memory<'_>,
@@ -119,7 +117,7 @@ impl Core {
         if exists {
             self.end_republish(m, publication.ix);
             if !is_item {
-                self.release_own(m, m.publications[publication.ix].target.into());
+                self.remove_own(m, m.publications[publication.ix].target.into());
             }
             #[cfg(feature = "items")]
             self.release_published(m, publication.ix);
@@ -139,9 +137,9 @@ impl Core {
             .filter(move |&ix| view.publications[ix].phase != Phase::Free);
         publication.filter_map(move |ix| {
             let publication = &view.publications[ix];
-            let round = publication.round.some();
+            let round = publication.lookup.some();
             let last = RepublishInfo {
-                ended: outside(publication.ended, slept),
+                ended: to_caller_clock(publication.ended, slept),
                 acknowledged: publication.acknowledged.into(),
             };
             Some(AnnouncementInfo {
@@ -150,7 +148,7 @@ impl Core {
                 announce: publication.subject.announce()?,
                 round: round.map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
                 last: publication.is_tried.then_some(last),
-                due: round.is_none().then_some(outside(publication.due, slept)),
+                due: round.is_none().then_some(to_caller_clock(publication.due, slept)),
             })
         })
     }
@@ -170,9 +168,9 @@ impl Core {
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
                     self.republisher.begin(m.publications, ix, &mut self.rng, self.now);
-                    m.publications[ix].round = lookup.ix;
+                    m.publications[ix].lookup = lookup.ix;
                 }
-                // The user's lookups take all slots.
+                // Lookups of the user use all slots.
                 Err(_) => self.republisher.starve(self.now + SLOT_PAUSE),
             }
         }
@@ -189,25 +187,25 @@ impl Core {
 
     /// Records the end of a republish, after it was reported.
     fn on_republish_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32, is_spared: bool) {
-        m.publications[ix].round = Ix::NONE;
+        m.publications[ix].lookup = Ix::NONE;
         if is_spared && acknowledged == 0 {
             self.republisher.spare(m.publications, ix, self.now);
         } else {
             self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
-        // Until the next input the user may read the nodes of the lookup that has ended.
-        self.republisher.hold(self.now + END_PAUSE);
+        // The caller may read the nodes of the lookup that has ended until the next input.
+        self.republisher.delay(self.now + END_PAUSE);
         self.schedule_republishes(m);
     }
 
     /// Records that the user cancelled a republish.
     pub(in crate::node) fn on_republish_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.publications[ix].round = Ix::NONE;
+        m.publications[ix].lookup = Ix::NONE;
         self.republisher.skip(m.publications, ix, self.now);
         self.schedule_republishes(m);
     }
 
-    /// Preempts the republish that started last to free a lookup slot. Returns whether there was one.
+    /// Preempts the republish that started last to free a lookup slot, and returns whether there was one.
     fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
         let lead = self.preemptible(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
@@ -222,8 +220,9 @@ impl Core {
         self.preemptible(m).map(|lead| 1 + usize::from(!m.traversals[lead].sibling.is_none())).sum()
     }
 
-    /// Returns how many traversals must stay free for a republish because other lookups took all of them
-    /// before: a user who always has another lookup to start must not prevent republishes for ever.
+    /// Returns how many traversals must stay free for a republish that lacked one before.
+    ///
+    /// A user who always has another lookup to start must not prevent republishes forever.
     fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
         let is_wanted = self.republisher.is_starved()
             && self.guarantees_republish(m)
@@ -231,31 +230,30 @@ impl Core {
         if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
     }
 
-    /// Returns the republishes in progress that may be preempted, by their leading traversals: all but the
-    /// first.
+    /// Returns the leading traversals of the running republishes that may be preempted: all but the first.
     fn preemptible<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
         let traversals = &*m.traversals;
         let is_under_way = move |ix: Ix| traversals[ix].phase.is_under_way();
         let leads = (0..traversals.len()).map(Ix::new).filter(move |&ix| {
             let traversal = &traversals[ix];
-            let is_round =
+            let is_republish =
                 !traversal.publication.is_none() && traversal.lead == ix && traversal.phase.has_events();
-            is_round && (is_under_way(ix) || traversal.sibling.some().is_some_and(is_under_way))
+            is_republish && (is_under_way(ix) || traversal.sibling.some().is_some_and(is_under_way))
         });
         leads.skip(self.guarantees_republish(m).into())
     }
 
-    /// Whether there are enough lookup slots for one republish to go on whatever the user starts.
+    /// Whether there are enough lookup slots for one republish to continue whatever the user starts.
     fn guarantees_republish(&self, m: &Memory<'_>) -> bool {
-        m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
+        m.traversals.len() >= SLOTS_PER_REPUBLISH * self.families.iter().filter(|family| family.on).count()
     }
 
-    /// Ends the republish that this traversal leads; it comes first when there is room again.
+    /// Ends the republish that this traversal leads; it is the first to start when a slot is free again.
     pub(in crate::node) fn postpone_republish(&mut self, m: &mut Memory<'_>, lead: Ix) {
         let publication = m.traversals[lead].publication;
         self.end_traversals(m, lead);
-        m.publications[publication].round = Ix::NONE;
-        self.republisher.put_back(m.publications, publication, self.now);
+        m.publications[publication].lookup = Ix::NONE;
+        self.republisher.requeue(m.publications, publication, self.now);
     }
 
     /// Returns when the next republish starts; `None` while there is no network, or nothing to start.
@@ -265,24 +263,24 @@ impl Core {
             return None;
         }
         let wanted = self.republisher.next_start(slots)?;
-        if self.republisher.is_at_once() {
+        if self.republisher.starts_at_once() {
             return Some(wanted.max(self.now));
         }
         // Half of the burst of new endpoints is left to the user's own lookups.
         let limit = self.endpoint_rate();
         let half = limit.burst.div_ceil(2).max(1);
         let stocked = self.new_endpoints.stocked_at(limit, half, self.now)?;
-        Some(wanted.max(stocked.min(wanted + PATIENCE)).max(self.now))
+        Some(wanted.max(stocked.min(wanted + MAX_WAIT)).max(self.now))
     }
 
-    /// Ends the republish of a publication that is in progress, and what an earlier one would still send.
+    /// Ends the running republish of a publication, and what an earlier one would still send.
     pub(in crate::node) fn end_republish(&mut self, m: &mut Memory<'_>, publication: Ix) {
-        if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
+        if let Some(lead) = core::mem::take(&mut m.publications[publication].lookup).some() {
             self.end_traversals(m, lead);
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
-            if traversal.lingers()
+            if traversal.announces_late()
                 && traversal.publication == publication
                 && traversal.target == m.publications[publication].target
             {
@@ -293,6 +291,6 @@ impl Core {
 }
 
 /// Converts an instant to the caller's clock, which does not count `slept`.
-pub(in crate::node) fn outside(at: Instant, slept: Duration) -> Instant {
+pub(in crate::node) fn to_caller_clock(at: Instant, slept: Duration) -> Instant {
     Instant::ZERO + (at - (Instant::ZERO + slept))
 }

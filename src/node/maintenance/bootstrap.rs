@@ -23,10 +23,10 @@ use crate::wire::MethodKind;
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The pause between pings while the local link seems down.
-const PROBE: Duration = Duration::from_secs(10);
+const PING_PAUSE: Duration = Duration::from_secs(10);
 
-/// The number of stalls after which the abandonment of a query counts as a failure of the node.
-const PATIENCE: u32 = 4;
+/// Number of stall times from which on an aborted query counts as a failure of the node.
+const EARLY_STALLS: u32 = 4;
 
 impl Core {
     pub(in crate::node) fn handle_timeout(&mut self, m: &mut Memory<'_>, now: Instant) {
@@ -40,11 +40,11 @@ impl Core {
                 }
             }
         }
-        self.make_room(m);
+        self.abort_stalled_query(m);
         if self.timers.fired(Timer::Rotation, now) {
             self.tokens.rotate(now, &mut self.rng);
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
-            self.renew_own(m);
+            self.refresh_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
             self.sweep(m);
@@ -63,12 +63,13 @@ impl Core {
         }
     }
 
-    /// Aborts the stalled query closest to its timeout when all query slots are in use, so that dead nodes do
-    /// not block lookups.
-    pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
+    /// Aborts the stalled query closest to its timeout when all query slots are in use.
+    ///
+    /// Otherwise, dead nodes would block lookups.
+    pub(in crate::node) fn abort_stalled_query(&mut self, m: &mut Memory<'_>) {
         if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
-            && let Some(query) = self.inflight.give_up(m.queries)
+            && let Some(query) = self.inflight.abort_stalled(m.queries)
         {
             self.stats.timed_out += 1;
             self.on_failed(m, &query, QueryResult::TimedOut);
@@ -126,8 +127,8 @@ impl Core {
     pub(in crate::node) fn remove_bootstrap(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
         let known = &m.bootstraps[..usize::from(self.bootstraps)];
         let Some(at) = known.iter().position(|known| *known == endpoint) else { return false };
-        // As one node of the table among others it would be passed on.
-        if self.held_at(m, endpoint).is_some() {
+        // In the table it would then be an ordinary node, and listed in responses.
+        if self.contact_at(m, endpoint).is_some() {
             return false;
         }
         m.bootstraps[at..usize::from(self.bootstraps)].rotate_left(1);
@@ -147,7 +148,7 @@ impl Core {
         let targets = Family::ALL.map(|family| self.family(family).id);
         let options = self.config.lookup;
         let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
-        // Before it starts: with no candidate it ends at once.
+        // Before the start, because a lookup without candidates ends at once.
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
             self.family_mut(family).bootstrap.begin();
         }
@@ -180,8 +181,9 @@ impl Core {
         m.bootstraps[..usize::from(self.routers)].contains(&endpoint)
     }
 
-    /// Records that a message came in, which proves that the local link works. After a long silence the node
-    /// rejoins the DHT.
+    /// Records that a message was received, which proves that the local link works.
+    ///
+    /// After a long silence, the node rejoins the DHT.
     pub(in crate::node) fn note_traffic(&mut self, m: &mut Memory<'_>, now: Instant) {
         let was_down = core::mem::take(&mut self.missed) && now - self.heard > SILENCE;
         self.heard = now;
@@ -202,9 +204,9 @@ impl Core {
     }
 
     /// Returns when maintenance may send its next ping.
-    pub(in crate::node) fn next_probe(&self) -> Instant {
+    pub(in crate::node) fn next_ping_at(&self) -> Instant {
         if self.seems_down() {
-            self.checked + PROBE
+            self.checked + PING_PAUSE
         } else if self.families.iter().any(|family| family.bootstrap.is_unsent) {
             self.checked + FIRST_RETRY
         } else {
@@ -212,7 +214,7 @@ impl Core {
         }
     }
 
-    /// Offers a node that answered to the routing table.
+    /// Offers a node that responded to the routing table.
     pub(in crate::node) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
         let family = contact.endpoint.family();
         let is_router = self.is_router(m, contact.endpoint);
@@ -222,12 +224,12 @@ impl Core {
             return table.ping_lost(contact, now);
         }
         let was_empty = table.head.is_empty();
-        let outcome = table.on_reply(contact, rtt, now);
-        self.notify_outcome(m, contact, outcome);
+        let result = table.on_response(contact, rtt, now);
+        self.notify_insert(m, contact, result);
         let state = self.family_mut(family);
-        if outcome.kind == InsertKind::Added && is_router {
+        if result.kind == InsertKind::Added && is_router {
             state.holds_router = true;
-        } else if outcome.kind == InsertKind::Added && core::mem::take(&mut state.holds_router) {
+        } else if result.kind == InsertKind::Added && core::mem::take(&mut state.holds_router) {
             self.drop_routers(m, family);
         }
         if was_empty && !self.family(family).table.is_empty() {
@@ -247,10 +249,10 @@ impl Core {
         }
     }
 
-    /// Handles a query that went unanswered.
+    /// Handles a query that was not answered.
     ///
-    /// The failure counts against the node only if any message was received since the query, as otherwise the
-    /// local link may be down, and not if the node itself answered something that was sent no earlier.
+    /// The failure counts against the node only if any message was received since the query, because the local link
+    /// may be down otherwise, and only if the node has not responded to anything sent at that time or later.
     pub(in crate::node) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: QueryResult) {
         let (family, now) = (query.to.family(), self.now);
         if self.heard <= query.sent {
@@ -260,7 +262,7 @@ impl Core {
         } else {
             let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
+            let blame = self.reputations.on_failure(m.reputations, query.to, query.sent, is_conclusive);
             let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
                 (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
@@ -270,34 +272,36 @@ impl Core {
                     table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
+                (Blame::Suspect, Some(contact)) if !query.is_repeat => table.suspect(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
                     table.ping_lost(contact, now);
                 }
-                (Blame::Doubt | Blame::Nothing, _) => {}
+                (Blame::Suspect | Blame::Nothing, _) => {}
             }
         }
-        self.on_search_failed(m, query, outcome);
+        self.on_step_failed(m, query, outcome);
         self.schedule_maintenance(family);
     }
 
-    /// Whether the end of a query proves that no node is there: a node need not know every method, a lookup
-    /// queries a node more than once, and a query may be abandoned before most responses would have come.
+    /// Whether the end of a query proves that no node is there.
+    ///
+    /// It does not if a node need not support the method, if the query repeats another one, or if it was aborted
+    /// before most responses would have arrived.
     fn is_conclusive(&self, query: &Query, outcome: QueryResult) -> bool {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
-            && query.is_given_up(self.now)
-            && self.now - query.sent < self.rtt.stall() * PATIENCE;
+            && query.is_aborted(self.now)
+            && self.now - query.sent < self.rtt.stall() * EARLY_STALLS;
         !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }
 
-    /// Handles a query that went unanswered, without counting it against the node.
+    /// Handles a query that was not answered, without counting it against the node.
     pub(in crate::node) fn excuse(&mut self, m: &mut Memory<'_>, query: &Query) {
         let (family, now) = (query.to.family(), self.now);
         let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
         let mut table = self.family_mut(family).table_mut(m);
-        // A node that never answered gets no excuse: it would be pinged for ever.
+        // For a node that never responded the failure counts, because it would be pinged forever otherwise.
         if table.contains(contact) {
             table.ping_lost(contact, now);
         } else {
@@ -329,14 +333,14 @@ impl Core {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
             }
             if traversal.answered > 0 {
-                let was_owed = state.bootstrap.is_id_new;
+                let was_id_new = state.bootstrap.is_id_new;
                 if traversal.target == state.id {
                     state.bootstrap.is_id_new = false;
                 } else if state.bootstrap.is_id_new {
                     state.bootstrap.next = now;
                 }
-                let is_news = !state.ready || was_owed || state.has_grown();
-                if is_news {
+                let leads_further = !state.ready || was_id_new || state.has_grown();
+                if leads_further {
                     state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
                 }
                 if !core::mem::replace(&mut state.ready, true) {
@@ -382,7 +386,7 @@ impl Core {
             let options = self.config.lookup;
             self.family_mut(family).bootstrap.begin();
             if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
-                // The user's lookups take all slots; they fill the table as well.
+                // Lookups of the user use all slots, and fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
                 return self.timers.set(maintenance_timer(family), now + SLOT_RETRY);
             }
@@ -390,8 +394,7 @@ impl Core {
         self.schedule_maintenance(family);
     }
 
-    /// Returns the next task: a bootstrap, the filling of a bucket after it, or the refresh of a quiet
-    /// bucket.
+    /// Returns the next task: a bootstrap, a lookup to fill a bucket after it, or the refresh of a stale bucket.
     fn next_task(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
         let state = &mut self.families[family.index()];
         if state.bootstrap_due().is_some_and(|due| due <= now) {
@@ -434,7 +437,7 @@ impl Core {
         self.routers += 1;
         let endpoint = m.bootstraps[routers];
         let family = endpoint.family();
-        if self.held_at(m, endpoint).is_some() {
+        if self.contact_at(m, endpoint).is_some() {
             self.family_mut(family).holds_router = self.family(family).table.len() == 1;
             if !self.family(family).holds_router {
                 self.drop_routers(m, family);
@@ -447,15 +450,15 @@ impl Core {
         let now = self.now;
         for at in 0..usize::from(self.routers) {
             let endpoint = m.bootstraps[at];
-            let Some(contact) = self.held_at(m, endpoint) else { continue };
+            let Some(contact) = self.contact_at(m, endpoint) else { continue };
             if let Some(removal) = self.family_mut(family).table_mut(m).remove(contact, now) {
                 self.notify_removal(m, removal);
             }
         }
     }
 
-    /// Returns the node that is in the table under an address.
-    fn held_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
+    /// Returns the entry of the table with this endpoint.
+    fn contact_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
         let family = endpoint.family();
         let mut entries = self.family(family).table_ref(m).iter();
         entries.find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
@@ -485,8 +488,10 @@ impl FamilyState {
         self.table.len() * 4 > self.bootstrap.filled as usize * 5
     }
 
-    /// Returns when to look up the node's neighbours: at first, however many nodes were restored; while few
-    /// are known; after the id has changed; and while the local system does not send.
+    /// Returns when to look up the node's neighbours.
+    ///
+    /// This is done at first, however many nodes were restored, while few are known, after the id has changed, and
+    /// while the local system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
         let Bootstrap { is_id_new, is_cut_off, .. } = self.bootstrap;
         let is_wanted = !self.ready || is_id_new || is_cut_off || self.table.len() < FEW_NODES;

@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use crate::base::time::Instant;
 
-/// The number of nodes in the table below which the node bootstraps again (mldht: 30), and below which
-/// queries in the other family ask for nodes of this one (BEP 32).
+/// Number of nodes in the table below which the node bootstraps again, as in mldht.
+///
+/// Below it, queries in the other family request nodes of this one as well (BEP 32).
 pub(in crate::node) const FEW_NODES: usize = 30;
 
 /// The first pause after a bootstrap that found no node; it doubles each time.
@@ -14,8 +15,9 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// The longest pause while no node is known, and the pause while few are.
 pub(super) const RETRY: Duration = Duration::from_secs(4 * 60);
 
-/// The pause while the local system does not send, after `UNSENT_TRIES` tries at the first one.
+/// The pause while the local system does not send, after [`UNSENT_TRIES`] pauses of [`FIRST_RETRY`].
 const UNSENT_RETRY: Duration = Duration::from_secs(15);
+/// Number of tries at the first pause while the local system does not send: a minute.
 const UNSENT_TRIES: u8 = 12;
 
 /// The progress of a family in joining its DHT.
@@ -32,37 +34,37 @@ pub(in crate::node) struct Bootstrap {
     pub(super) next: Instant,
     /// Whether the id has changed since the last bootstrap, so that no neighbours are known yet.
     pub(super) is_id_new: bool,
-    /// Whether a reason to rejoin has come up since the bootstrap in progress began.
+    /// Whether there has been a reason to rejoin since the bootstrap in progress began.
     pub(super) again: bool,
-    /// Whether the local system has failed to send a query since the last datagram came in.
+    /// Whether the local system has failed to send a query since the last datagram was received.
     pub(super) is_unsent: bool,
     /// Whether the local system failed to send a query of the bootstrap in progress, or of the last one.
     pub(super) was_unsent: bool,
-    /// Whether a query could not be sent in any of its tries, and nothing has come in meanwhile: there is no
-    /// network.
+    /// Whether all tries to send a query failed and nothing was received meanwhile: there is no network.
     pub(super) is_cut_off: bool,
-    /// The most nodes that were in the table when a maintenance lookup ended: with no more, none were found
-    /// that could lead to others, and the buckets are not filled again.
+    /// Maximum number of nodes that were in the table when a maintenance lookup ended.
+    ///
+    /// Buckets are filled again only with more: otherwise, no node was found that could lead to others.
     pub(super) filled: u16,
 }
 
 impl Bootstrap {
-    /// Records that the local system did not send a query. Returns whether nothing has come in since that
-    /// last happened.
+    /// Records that the local system did not send a query.
+    ///
+    /// Returns whether nothing was received since that last happened.
     pub(in crate::node) const fn note_unsent(&mut self) -> bool {
         self.was_unsent = true;
         core::mem::replace(&mut self.is_unsent, true)
     }
 
-    /// Records that a query could not be sent in any of its tries. A bootstrap soon checks whether there is a
-    /// network.
+    /// Records that all tries to send a query failed; a bootstrap soon checks whether there is a network.
     pub(in crate::node) fn note_cut_off(&mut self, now: Instant) {
         if !core::mem::replace(&mut self.is_cut_off, true) {
             (self.failures, self.next) = (0, now + FIRST_RETRY);
         }
     }
 
-    /// Records that something came in. Returns whether a query was not sent before.
+    /// Records that a datagram was received, and returns whether a query was not sent before.
     pub(in crate::node) const fn take_unsent(&mut self) -> bool {
         self.is_cut_off = false;
         core::mem::replace(&mut self.is_unsent, false)
@@ -83,7 +85,7 @@ impl Bootstrap {
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
         match (self.was_unsent, failures) {
-            // A try costs nobody else anything.
+            // Such a try costs other nodes nothing.
             (true, ..UNSENT_TRIES) => FIRST_RETRY,
             (true, _) => UNSENT_RETRY,
             (false, _) => (FIRST_RETRY * (1 << failures.min(6))).min(RETRY),

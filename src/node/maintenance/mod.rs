@@ -2,9 +2,9 @@
 //!
 //! - `address`: the external address and the id that follows from it
 //! - `announcer`: announces and items that are republished until they are stopped
-//! - `bootstrap`: joining, bucket refresh, token rotation, expiry
+//! - `bootstrap`: joining, failures of nodes, bucket refresh, token rotation, expiry
 //! - `joining`: how far a family has come in joining its DHT
-//! - `lifecycle`: sleep, other networks, disabling and enabling
+//! - `lifecycle`: sleep, changes of the network, disabling and enabling
 //! - `timers`: the deadlines of maintenance
 
 mod address;

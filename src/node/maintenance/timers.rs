@@ -1,4 +1,4 @@
-//! Deadlines of maintenance: an enum and an array.
+//! The deadlines of maintenance.
 
 use crate::base::time::Instant;
 
@@ -19,6 +19,7 @@ pub(crate) enum Timer {
     MaintenanceV6,
 }
 
+/// Number of variants of [`Timer`].
 const COUNT: usize = 6;
 
 /// The next deadline of every timer.

@@ -8,8 +8,8 @@
 //! 20 bytes  the SHA-1 of all that
 //! ```
 //!
-//! Nothing is chosen by hand: the core is derived field by field, and the slices come from the list of the
-//! storage, so whatever is added to either is in the checkpoint, or does not compile.
+//! The encoding of the core is derived, and the slices come from the declaration of the storage, so that whatever is
+//! added to either is in the checkpoint, or does not compile.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
@@ -169,7 +169,7 @@ impl Node {
     /// [`CheckpointError`].
     pub fn from_checkpoint(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (lengths, input) = open(bytes)?;
-        // A slot takes at least a byte; nothing is reserved for slots that cannot be there.
+        // A slot takes at least a byte, so no memory is reserved for slots that cannot be in the input.
         if lengths.total() > bytes.len() {
             return Err(CheckpointError::Inconsistent);
         }

@@ -81,7 +81,7 @@ const fn drops(counts: Drops) -> ([u64; 5], [u64; 5]) {
     ([malformed, address, stray, wrong_port, bad_reply], [own_id, read_only, rate, overflow, budget])
 }
 
-/// Adds in the 32 bits of a counter by method, so that the sum holds after one has started again.
+/// Adds counts modulo 2^32, like the counters by method, so that the sum holds after one has wrapped around.
 fn sum<const N: usize>(counts: [u64; N]) -> u32 {
     counts.into_iter().fold(0, |sum, count| sum.wrapping_add(count as u32))
 }

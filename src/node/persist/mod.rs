@@ -2,7 +2,7 @@
 //!
 //! - `checkpoint`: a whole node as bytes (feature `checkpoint`)
 //! - `format`: the bytes of a snapshot, and those of other clients
-//! - `invariants`: what holds of a node at any time
+//! - `invariants`: what is true of a node at any time
 //! - `snapshot`: ids, nodes and publications, saved and restored
 
 #[cfg(feature = "checkpoint")]

@@ -1,4 +1,4 @@
-//! Saving what outlives a restart, and restoring it.
+//! Saving ids, nodes and publications, and restoring them after a restart.
 
 use core::time::Duration;
 
@@ -6,6 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
+use crate::lookup::republisher::LastRepublish;
 use crate::node::api::error::StartError;
 use crate::node::api::event::PublicationId;
 use crate::node::core::Core;
@@ -15,10 +16,11 @@ use crate::node::persist::format::{
     BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, Source, State, write,
 };
 use crate::node::storage::sealed::{Memory, View};
-use crate::table::{Contact, Entry};
+use crate::table::{Ages, Contact, Entry};
 
-/// The number of ranks of live nodes, the best to start from first: good now and known for long, good now,
-/// possibly alive. Restored nodes that have not answered yet come after them.
+/// Number of ranks of live nodes: good and long known, good, possibly alive.
+///
+/// Restored nodes that have not responded come after them.
 const LIVE_RANKS: u8 = 3;
 
 /// The time for which a node must have been known to be likely to stay.
@@ -53,13 +55,16 @@ impl Core {
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
-            // Nodes of a family that is off are kept for the next start.
+            // Nodes of a family that is off are restored as well, for the next snapshot.
             if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
                 restored.skipped += 1;
                 continue;
             }
             let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
-            let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
+            let ages = Ages {
+                silent: node.silent.saturating_add(elapsed),
+                known: node.known.saturating_add(elapsed),
+            };
             if self.family_mut(family).table_mut(m).restore(contact, node.rtt, ages, now) {
                 restored.nodes += 1;
             } else {
@@ -113,13 +118,12 @@ impl Core {
         self.start_publishing(m, now, &saved.item, last_republish(saved.acknowledged, saved.age, elapsed))
     }
 
-    /// Takes a node that has answered off the list of restored ones, whether it got a place or not.
+    /// Removes a node that has responded from the restored ones, whether it was added to a bucket or not.
     pub(in crate::node) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
         self.family_mut(endpoint.family()).table_mut(m).take_restored(endpoint);
     }
 
-    /// Returns the announcements. One whose last republish failed is saved as new: after a restart the
-    /// network may be another.
+    /// Returns the announcements; one whose last republish failed is saved as new.
     fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         let now = self.now;
         self.republisher.iter(view.publications).filter_map(move |publication| {
@@ -136,8 +140,9 @@ impl Core {
         })
     }
 
-    /// Returns the published items. One whose last republish stored nothing is saved as new, like an
-    /// announcement: the first republish of a mutable item looks for the nodes that hold it.
+    /// Returns the published items; one whose last republish stored nothing is saved as new.
+    ///
+    /// The first republish of a mutable item then looks for the nodes that hold it.
     #[cfg(feature = "items")]
     fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
         let now = self.now;
@@ -154,7 +159,7 @@ impl Core {
         })
     }
 
-    /// Returns the nodes worth saving, best first. Routers are left out: the caller adds them again.
+    /// Returns the nodes to save, best first, without routers, which the caller adds after each start.
     fn saved_nodes<'a>(
         &'a self,
         view: View<'a>,
@@ -162,7 +167,7 @@ impl Core {
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
         let (table, now) = (self.family(family).table_view(view), self.now);
         let routers = &view.bootstraps[..usize::from(self.routers)];
-        let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
+        let rank = move |entry: &Entry| match (entry.is_good(now), entry.known_for(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
             (false, _) => 2,
@@ -206,9 +211,12 @@ impl Source for Saved<'_> {
     }
 }
 
-/// Returns how long ago the last republish ended, and how many nodes confirmed it; `None` if none did.
-fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
-    let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
+/// Returns the last republish of a saved publication; `None` if no node confirmed it.
+fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<LastRepublish> {
+    let last = || LastRepublish {
+        age: age.saturating_add(elapsed),
+        acknowledged: u16::try_from(acknowledged).unwrap_or(u16::MAX),
+    };
     (acknowledged > 0).then(last)
 }
 
@@ -216,8 +224,8 @@ fn saved(entry: &Entry, now: Instant) -> SavedNode {
     SavedNode {
         id: Some(entry.id()).filter(|id| *id != NodeId::ZERO),
         addr: entry.endpoint().into(),
-        silent: entry.silent(now),
-        known: entry.known(now),
+        silent: entry.silent_for(now),
+        known: entry.known_for(now),
         rtt: entry.has_rtt().then(|| entry.rtt()),
     }
 }

@@ -61,7 +61,7 @@ impl Core {
     }
 }
 
-/// One secret serves both stores: it only decides where entries are placed.
+/// The item store, which shares the hash key of the peer store: it only decides where entries are placed.
 #[cfg(feature = "items")]
 impl Core {
     pub(in crate::node) const fn items_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> ItemsMut<'a> {

@@ -1,13 +1,13 @@
-//! Queries of other nodes: what a node answers, and what it stores for others.
+//! Queries of other nodes: the responses to them, and what is stored for others.
 //!
-//! - `memory`: the stores with their memory
+//! - `memory`: the stores, each with its memory
 //! - `own_peers`: announces of this node in its own store
 //! - `part`: what a node needs of the server, if it has one
-//! - `pending`: queries that are being answered, and their responses until they are polled
+//! - `pending`: the senders of queries, and responses until they are polled
 //! - `put`: items that others put (BEP 44)
 //! - `query`: queries checked and admitted
 //! - `reply`: responses made from state
-//! - `store`: peers and items handed over by another node of the program
+//! - `store`: peers and items passed on by another node of the same program
 
 pub(in crate::node) mod memory;
 mod own_peers;

@@ -1,5 +1,4 @@
-//! Announces of this node in its own store: it answers `get_peers` like any other node that stores them, also
-//! if there is no other.
+//! Announces of this node in its own store, which it returns like any other node that stores them.
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::InfoHash;
@@ -8,11 +7,11 @@ use crate::lookup::Announce;
 use crate::node::core::Core;
 use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
+use crate::store::peers::NewPeer;
 
 impl Core {
-    /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
-    /// there is no room.
-    pub(super) fn store_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
+    /// Stores or refreshes an announce of this node, if there is room.
+    pub(super) fn store_own_peer(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
         let Announce { port, implied_port, seed } = announce;
         // The implied port is the external one.
         let port = if implied_port { 0 } else { port };
@@ -21,13 +20,15 @@ impl Core {
         for family in families.into_iter().flatten() {
             let now = self.now;
             let PeersMut { head, mut slots, rng } = self.peers_mut(m);
-            let _ = head.announce_own(&mut slots, &infohash, family, port, (seed, &ids), now, rng);
+            let peer = NewPeer::own(&infohash, family, port, seed, &ids);
+            // Without room the announce is merely not stored here.
+            let _ = head.announce_own(&mut slots, peer, now, rng);
         }
         self.schedule_sweep(m);
     }
 
     /// Removes an announce of this node.
-    pub(super) fn forget_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
+    pub(super) fn remove_own_peer(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
         let PeersMut { head, mut slots, .. } = self.peers_mut(m);
         head.forget_own(&mut slots, &infohash);
     }
@@ -43,14 +44,14 @@ impl Core {
         }
     }
 
-    /// Renews the stored announcements of this node, however rarely they are republished.
-    pub(in crate::node) fn renew_own(&mut self, m: &mut Memory<'_>) {
+    /// Refreshes the stored announcements of this node, however rarely they are republished.
+    pub(in crate::node) fn refresh_own(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.publications.len() {
             let publication = &m.publications[at].value;
             if publication.phase != crate::lookup::republisher::Phase::Free
                 && let Some(announce) = publication.subject.announce()
             {
-                self.hold_own(m, publication.target.into(), announce);
+                self.store_own(m, publication.target.into(), announce);
             }
         }
     }
@@ -59,6 +60,6 @@ impl Core {
     pub(in crate::node) fn clear_peers(&mut self, m: &mut Memory<'_>) {
         let PeersMut { head, mut slots, .. } = self.peers_mut(m);
         head.clear(&mut slots);
-        self.renew_own(m);
+        self.refresh_own(m);
     }
 }

@@ -6,7 +6,7 @@ use crate::base::pool::Ix;
 use crate::lookup::Announce;
 use crate::node::api::event::Transmit;
 use crate::node::core::{Core, Server};
-use crate::node::server::pending::{Asker, Reply};
+use crate::node::server::pending::{Querier, Reply};
 use crate::node::storage::sealed::Memory;
 use crate::wire::{ErrorCode, Message, Query};
 
@@ -16,8 +16,8 @@ pub(in crate::node) const SERVER: Server = Server {
     emit_reply: Core::emit_reply,
     verify: Core::verify_source,
     sweep: Core::sweep_stores,
-    hold_own: Core::store_own,
-    release_own: Core::forget_own,
+    store_own: Core::store_own_peer,
+    remove_own: Core::remove_own_peer,
     add_own_peers: Core::add_stored_peers,
 };
 
@@ -26,16 +26,16 @@ impl Core {
     pub(in crate::node) fn on_query(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         message: &Message<'_>,
         query: &Query<'_>,
     ) {
-        self.stats.queries_in.count(asker.method);
+        self.stats.queries_in.count(querier.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
-            self.on_own_query(m, asker.from, asker.transaction);
+            self.on_own_query(m, querier.from, querier.transaction);
         } else if let Some(server) = self.server_for_queries() {
-            (server.answer)(self, m, asker, message, query);
+            (server.answer)(self, m, querier, message, query);
         }
     }
 
@@ -43,17 +43,17 @@ impl Core {
     pub(in crate::node) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         id: Option<NodeId>,
         refusal: (ErrorCode, &str),
     ) {
         self.note_traffic(m, self.now);
-        self.stats.queries_in.count(asker.method);
+        self.stats.queries_in.count(querier.method);
         self.stats.bad_queries += 1;
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
         } else if let Some(server) = self.server_for_queries() {
-            (server.refuse)(self, m, asker, refusal);
+            (server.refuse)(self, m, querier, refusal);
         }
     }
 
@@ -98,16 +98,16 @@ impl Core {
 
     /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
     /// there is no room.
-    pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
+    pub(in crate::node) fn store_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
         if let Some(server) = &self.code.parts.server {
-            (server.hold_own)(self, m, infohash, announce);
+            (server.store_own)(self, m, infohash, announce);
         }
     }
 
     /// Removes an announce of this node.
-    pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
+    pub(in crate::node) fn remove_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
         if let Some(server) = &self.code.parts.server {
-            (server.release_own)(self, m, infohash);
+            (server.remove_own)(self, m, infohash);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A query that is being answered, and its response until that is polled: a descriptor of a few bytes.
+//! The sender of a query, and the response until it is polled: a descriptor of a few bytes.
 
 use core::net::IpAddr;
 
@@ -8,14 +8,14 @@ use crate::node::local::LocalIx;
 use crate::wire::{ErrorCode, MAX_TRANSACTION_LEN, MethodKind, Want};
 
 /// The sender of a query, and what identifies the query.
-pub(in crate::node) struct Asker<'a> {
+pub(in crate::node) struct Querier<'a> {
     pub(in crate::node) from: Endpoint,
     /// The local address that was queried, if known.
     pub(in crate::node) local: Option<IpAddr>,
     /// At most [`MAX_TRANSACTION_LEN`](crate::wire::MAX_TRANSACTION_LEN) bytes.
     pub(in crate::node) transaction: &'a [u8],
     pub(in crate::node) method: MethodKind,
-    /// The length of the datagram.
+    /// The length of the query in bytes.
     pub(in crate::node) len: usize,
 }
 
@@ -32,14 +32,16 @@ pub(crate) struct Reply {
     /// Whether the querying node is known to receive what is sent to it.
     pub(super) verified: bool,
     pub(super) query_len: u16,
-    pub(super) answer: Answer,
+    pub(super) kind: ReplyKind,
 }
 
-/// The kind of a response. A tag comes first, so that the first variant can be all zero.
+/// The kind of a response.
+///
+/// The tag comes first and that of the first variant is zero, so that this variant can be all zero.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) enum Answer {
+pub(in crate::node) enum ReplyKind {
     /// Nothing but the id.
     Pong,
     /// Nodes close to a target.
@@ -54,7 +56,7 @@ pub(in crate::node) enum Answer {
         noseed: bool,
         scrape: bool,
     },
-    /// A token, nodes, and the item, if there is one; with its value if it is newer than this.
+    /// A token, nodes, and the item if one is stored, with its value unless `newer_than` is at least as high.
     Item {
         target: NodeId,
         want: Want,
@@ -72,7 +74,7 @@ pub(in crate::node) enum Answer {
     },
 }
 
-/// The text of an error, as bytes of its own: a waiting response refers to nothing.
+/// The text of an error, copied, because a waiting response cannot borrow it.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Reason {
@@ -81,7 +83,7 @@ pub(in crate::node) struct Reason {
 }
 
 impl Reason {
-    /// Longer than any reason of this crate.
+    /// Maximum length; every reason of this crate is shorter.
     const MAX: usize = 31;
     const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
 
@@ -109,14 +111,14 @@ impl Reply {
         method: MethodKind::Ping,
         verified: false,
         query_len: 0,
-        answer: Answer::Pong,
+        kind: ReplyKind::Pong,
     };
 
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(in crate::node) const fn is_consistent(&self) -> bool {
         self.transaction_len as usize <= MAX_TRANSACTION_LEN
             && self.local.is_consistent()
-            && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
+            && !matches!(self.kind, ReplyKind::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
     }
 
     pub(super) fn transaction(&self) -> &[u8] {
@@ -124,7 +126,7 @@ impl Reply {
     }
 }
 
-impl Answer {
+impl ReplyKind {
     pub(in crate::node) fn error((code, reason): (ErrorCode, &str)) -> Self {
         Self::Error { code, reason: Reason::new(reason) }
     }

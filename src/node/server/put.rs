@@ -2,12 +2,13 @@
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
-use crate::base::pool::Ix;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
 use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
-use crate::store::items::{Item, ItemStore, Meeting, PublicKey, Victims, immutable_target, read_stored};
+use crate::store::items::{
+    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, read_stored,
+};
 use crate::wire::{ErrorCode, PutItem};
 
 type Refusal = (ErrorCode, &'static str);
@@ -24,11 +25,11 @@ impl Core {
         m: &mut Memory<'_>,
         from: Endpoint,
         token: &[u8],
-        named: Option<NodeId>,
+        claimed: Option<NodeId>,
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
         let target = target_of(item);
-        if named.is_some_and(|named| named != target) {
+        if claimed.is_some_and(|claimed| claimed != target) {
             return Err((ErrorCode::PROTOCOL, "target is not that of the item"));
         }
         if !self.tokens.is_valid(token, from, target.as_bytes()) {
@@ -42,29 +43,30 @@ impl Core {
         Ok(())
     }
 
-    /// Stores an item, or renews it; `is_sound` if its signature is known to be valid.
+    /// Stores or refreshes an item; its signature is known to be valid if `is_verified`.
     pub(in crate::node) fn place_item(
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
         target: NodeId,
         item: &PutItem<'_>,
-        is_sound: bool,
+        is_verified: bool,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        let meeting = ItemStore::meet(self.items_mut(m).slots.view(), &target, item, now);
-        let old = match meeting {
-            Meeting::OtherKind => {
+        let existing = ItemStore::existing(self.items_mut(m).slots.view(), &target, item, now);
+        let old = match existing {
+            Existing::OtherKind => {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
             }
-            Meeting::Nothing => None,
-            Meeting::Same(ix) | Meeting::SignedAgain(ix) | Meeting::Other(ix, _) => Some(ix),
+            Existing::Nothing => None,
+            Existing::Same(ix) | Existing::SignedAgain(ix) | Existing::Other(ix, _) => Some(ix),
         };
+        let new = NewItem { target: &target, item, from, old };
         let mut victims = Victims::new();
         if old.is_none() {
-            victims = self.room_for(m, &target, item, old, from)?;
+            victims = self.room_for(m, &new)?;
         }
-        if !is_sound && !matches!(meeting, Meeting::Same(_)) {
+        if !is_verified && !matches!(existing, Existing::Same(_)) {
             self.check_signature(m, from, item)?;
         }
         if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
@@ -72,8 +74,8 @@ impl Core {
         {
             return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
         }
-        match meeting {
-            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
+        match existing {
+            Existing::Same(ix) | Existing::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
                 let ends = now + self.config.item_ttl;
                 let ItemsMut { head, mut slots, .. } = self.items_mut(m);
@@ -81,21 +83,21 @@ impl Core {
                 self.schedule_sweep(m);
                 return Ok(());
             }
-            Meeting::Other(_, stored) => {
-                // Of two values with one number the first stays.
+            Existing::Other(_, stored) => {
+                // Of two values with the same sequence number, the first one stays.
                 if matches!(*item, PutItem::Mutable { seq, .. } if seq <= stored) {
                     return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
                 }
             }
-            Meeting::Nothing | Meeting::OtherKind => {}
+            Existing::Nothing | Existing::OtherKind => {}
         }
         if old.is_some() {
-            victims = self.room_for(m, &target, item, old, from)?;
+            victims = self.room_for(m, &new)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
         let ends = now + self.config.item_ttl;
         let ItemsMut { head, mut slots, .. } = self.items_mut(m);
-        if !head.store(&mut slots, target, item, (old, &victims), from, ends) {
+        if !head.store(&mut slots, &new, &victims, ends) {
             return Err(NO_ROOM);
         }
         add(&mut self.stats.items.stored, 1);
@@ -103,7 +105,7 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the item to answer a `get` with, and whether the querying node has an older one or none.
+    /// Returns the item for the response to a `get`, and whether the querying node has an older one or none.
     pub(in crate::node) fn item_for(
         &self,
         m: &Memory<'_>,
@@ -111,7 +113,7 @@ impl Core {
         newer_than: Option<i64>,
     ) -> Option<(Item, bool)> {
         let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
-        // A query that names a number does not ask for an immutable item (B44-26).
+        // A query with a sequence number does not request an immutable item (B44-26).
         let is_wanted = newer_than.is_none() || stored.seq().is_some();
         let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
         is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
@@ -126,26 +128,20 @@ impl Core {
         Some(read_stored(view.item_chunks, &view.items[ix]))
     }
 
-    /// Returns the items to evict for another one.
-    fn room_for(
-        &mut self,
-        m: &mut Memory<'_>,
-        target: &NodeId,
-        item: &PutItem<'_>,
-        old: Option<Ix>,
-        from: Endpoint,
-    ) -> Result<Victims, Refusal> {
+    /// Returns the items to evict for a new one.
+    fn room_for(&mut self, m: &mut Memory<'_>, new: &NewItem<'_>) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
         let now = self.now;
         let ItemsMut { head, mut slots, rng } = self.items_mut(m);
-        let victims = head.find_room(&mut slots, (target, item), old, from, &ids, now, rng);
+        let victims = head.find_room(&mut slots, new, &ids, now, rng);
         add(&mut self.stats.items.no_room, victims.is_none().into());
         victims.ok_or(NO_ROOM)
     }
 
-    /// Checks a signature, which is the one expensive check, within a rate limit that leaves some checks to
-    /// subnets that had few. A wrong signature blocks its source for a while, so that a flood of puts cannot
-    /// use up the processor.
+    /// Checks a signature, the one expensive check, within a rate limit.
+    ///
+    /// Some checks are left to subnets that had few. A wrong signature blocks its source for a while, so that a flood
+    /// of puts cannot use up the processor.
     fn check_signature(
         &mut self,
         m: &mut Memory<'_>,
@@ -168,7 +164,7 @@ impl Core {
     }
 }
 
-/// Adds to a 32-bit counter, which starts again at 0.
+/// Adds to a 32-bit counter, which wraps around.
 pub(in crate::node) const fn add(count: &mut u32, by: usize) {
     *count = count.wrapping_add(by as u32);
 }

@@ -1,60 +1,56 @@
-//! Responses to the queries of others.
+//! Responses to the queries of other nodes.
 //!
-//! A response waits as a small descriptor, and is made from state when it is polled, into the caller's buffer.
-//! There is one function for each kind; [`fit`](Core::fit) shortens what does not fit for all of them.
+//! A response waits as a small descriptor, and is written from state into the caller's buffer when it is polled.
+//! There is one function for each kind; [`fit`](Core::fit) shortens all of them.
 
 use crate::base::addr::{Endpoint, Family};
-use crate::base::id::{ID_LEN, InfoHash, K, NodeId};
-use crate::guard::sources::Asked;
+use crate::base::id::{ID_LEN, K, NodeId};
+use crate::guard::sources::{Request, Sent};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Transmit;
 use crate::node::core::Core;
 use crate::node::local::{self, LocalIx};
-use crate::node::server::pending::{Answer, Asker, Reply};
+use crate::node::server::pending::{Querier, Reply, ReplyKind};
 use crate::node::storage::sealed::Memory;
-use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerStore};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerQuery, PeerStore};
 use crate::table::{Entry, Filter};
 use crate::wire::{
     Body, CompactNodes, ErrorReply, FILTER_LEN, Message, NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN,
     Response, Values, Want,
 };
 
-/// The largest datagram that carries no stored value (BEP 32).
+/// Maximum length of a datagram without a stored value (BEP 32).
 const MAX_REPLY: usize = 1024;
 
-/// The largest datagram that carries a stored value over IPv6, whose header is longer by 20 bytes.
+/// Maximum length of a datagram with a stored value over IPv6, whose header is longer by 20 bytes.
 pub(in crate::node) const MAX_DATAGRAM_V6: usize = MAX_DATAGRAM - 20;
 
-/// The most infohashes in a response (BEP 51); more than fit.
+/// Maximum number of infohashes in a response (BEP 51); fewer fit.
 const MAX_SAMPLES: usize = MAX_REPLY / ID_LEN;
 
-/// The most IPv6 nodes beside the filters of a scrape, so that there is room for peers, as in mldht (BEP 33).
+/// Maximum number of IPv6 nodes beside the filters of a scrape, so that peers fit as well, as in mldht (BEP 33).
 const NODES6_IN_SCRAPE: usize = 5;
 
-/// Bytes of a list of peers beside the peers.
+/// Length of a list of peers without the peers.
 const VALUES_LEN: usize = "6:valuesle".len();
 
-/// Peers that nodes make room for in a short response.
-const SOME_PEERS: usize = 4;
+/// Number of peers for which nodes are dropped from a response that is too long.
+const MIN_PEERS: usize = 4;
 
-/// Infohashes that nodes make room for in a short response.
-const SOME_SAMPLES: usize = 2;
+/// Number of infohashes for which nodes are dropped from a response that is too long.
+const MIN_SAMPLES: usize = 2;
 
-/// The most bytes that nodes make room for in a short response.
-const SOME_LEN: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
+/// Maximum number of bytes for which nodes are dropped from a response that is too long.
+const MAX_RESERVED_LEN: usize = VALUES_LEN + MIN_PEERS * (PEER6_LEN + 3);
 
-/// The nodes that stay where they make room for peers or infohashes.
-const FEWEST_NODES: usize = 2;
+/// Number of nodes that are not dropped for peers or infohashes.
+const MIN_NODES: usize = 2;
 
-/// A response that has been written.
-struct Written {
-    len: usize,
-    /// Whether it holds the value of an item.
-    has_item: bool,
-}
-
-/// Memory for the nodes of a response.
+/// The nodes that a response lists.
 struct NodeLists {
+    want: Want,
+    /// Maximum number of IPv6 nodes.
+    max_v6: usize,
     v4: [[u8; NODE4_LEN]; K],
     v6: [[u8; NODE6_LEN]; K],
 }
@@ -63,11 +59,11 @@ impl Core {
     pub(in crate::node) fn push_reply(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         verified: bool,
-        answer: Answer,
+        kind: ReplyKind,
     ) {
-        let &Asker { from, local, transaction, method, len } = asker;
+        let &Querier { from, local, transaction, method, len } = querier;
         let local = local.map_or(LocalIx::NONE, |local| {
             let used = || self.replies.iter(m.replies).fold(0, |used, reply| used | reply.local.bit());
             local::intern(m.locals, used, from.family(), local)
@@ -78,19 +74,19 @@ impl Core {
             place.transaction[..transaction.len()].copy_from_slice(transaction);
             place.transaction_len = transaction.len() as u8;
             (place.to, place.local) = (from, local);
-            (place.method, place.verified, place.answer) = (method, verified, answer);
+            (place.method, place.verified, place.kind) = (method, verified, kind);
             place.query_len = u16::try_from(len).unwrap_or(u16::MAX);
         }
     }
 
-    /// Makes the datagram of a response, unless it would amplify traffic.
+    /// Writes the datagram of a response, unless it would amplify traffic.
     pub(super) fn emit_reply(
         &mut self,
         m: &mut Memory<'_>,
         reply: &Reply,
         buf: &mut [u8],
     ) -> Option<Transmit> {
-        // The query came before the node became read-only.
+        // The node has become read-only since the query.
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
             return None;
@@ -100,51 +96,53 @@ impl Core {
             self.stats.dropped.overflow += 1;
             return None;
         }
-        let for_item = matches!(reply.answer, Answer::Item { .. });
-        let asked =
-            Asked { by: reply.to, len: usize::from(reply.query_len), is_verified: reply.verified, for_item };
+        let for_item = matches!(reply.kind, ReplyKind::Item { .. });
+        let request = Request {
+            by: reply.to,
+            len: usize::from(reply.query_len),
+            is_verified: reply.verified,
+            for_item,
+        };
         let most = match family {
             _ if !for_item => MAX_REPLY,
             Family::V4 => MAX_DATAGRAM,
             Family::V6 => MAX_DATAGRAM_V6,
         };
-        let budget = self.sources.most(m.subnets, m.shares, &asked, self.now).min(most);
-        let Some(Written { len, has_item }) = self.emit_answer(m, reply, &mut buf[..budget]) else {
+        let budget = self.sources.max_len(m.subnets, m.shares, &request, self.now).min(most);
+        let Some(sent) = self.write_reply(m, reply, &mut buf[..budget]) else {
             self.stats.dropped.budget += 1;
             return None;
         };
-        self.sources.count(m.subnets, m.shares, &asked, (len, has_item), self.now);
-        let sent = match reply.answer {
-            Answer::Error { .. } => &mut self.stats.errors_out,
-            Answer::Pong
-            | Answer::Nodes { .. }
-            | Answer::Peers { .. }
-            | Answer::Item { .. }
-            | Answer::Samples { .. } => &mut self.stats.responses_out,
+        self.sources.count(m.subnets, m.shares, &request, sent, self.now);
+        let counts = match reply.kind {
+            ReplyKind::Error { .. } => &mut self.stats.errors_out,
+            ReplyKind::Pong
+            | ReplyKind::Nodes { .. }
+            | ReplyKind::Peers { .. }
+            | ReplyKind::Item { .. }
+            | ReplyKind::Samples { .. } => &mut self.stats.responses_out,
         };
-        sent.count(reply.method);
-        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: len })
+        counts.count(reply.method);
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: sent.len })
     }
 
-    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Written> {
-        let len = match reply.answer {
-            Answer::Pong => {
+    fn write_reply(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Sent> {
+        let len = match reply.kind {
+            ReplyKind::Pong => {
                 let id = self.family(reply.to.family()).id;
                 self.envelope(reply, Body::Response(Response::new(id))).emit(buf)
             }
-            Answer::Error { code, ref reason } => {
+            ReplyKind::Error { code, ref reason } => {
                 self.envelope(reply, Body::Error(ErrorReply { code, message: reason.as_bytes() })).emit(buf)
             }
-            Answer::Nodes { ref target, want } => self.emit_nodes(m, reply, target, want, buf),
-            Answer::Peers { ref infohash, want, noseed, scrape } => {
-                self.emit_peers(m, reply, infohash, want, (noseed, scrape), buf)
-            }
-            Answer::Samples { ref target, want } => self.emit_samples(m, reply, target, want, buf),
-            Answer::Item { ref target, want, newer_than } => {
+            ReplyKind::Nodes { ref target, want } => self.emit_nodes(m, reply, target, want, buf),
+            ReplyKind::Peers { .. } => self.emit_peers(m, reply, buf),
+            ReplyKind::Samples { ref target, want } => self.emit_samples(m, reply, target, want, buf),
+            ReplyKind::Item { ref target, want, newer_than } => {
                 return self.emit_item(m, reply, target, want, newer_than, buf);
             }
         };
-        Some(Written { len: len?, has_item: false })
+        Some(Sent { len: len?, has_item: false })
     }
 
     fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
@@ -156,8 +154,9 @@ impl Core {
     }
 }
 
-/// The kinds of response that list nodes. Out of line: they take much stack, which the response to a ping need
-/// not pay for.
+/// The kinds of response that list nodes.
+///
+/// They are not inlined, so that the response to a ping does not need as much stack.
 impl Core {
     #[inline(never)]
     fn emit_nodes(
@@ -168,50 +167,44 @@ impl Core {
         want: Want,
         buf: &mut [u8],
     ) -> Option<usize> {
-        let want = wanted(want, reply.to.family());
-        let mut lists = NodeLists::EMPTY;
-        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
+        let mut lists = NodeLists::new(want, reply.to.family());
+        let mut response = self.list_nodes(m, reply, target, &mut lists);
         self.fit(reply, &mut response, buf.len(), &|| 0)?;
         self.envelope(reply, Body::Response(response)).emit(buf)
     }
 
     #[inline(never)]
-    fn emit_peers(
-        &mut self,
-        m: &Memory<'_>,
-        reply: &Reply,
-        infohash: &InfoHash,
-        want: Want,
-        (noseed, scrape): (bool, bool),
-        buf: &mut [u8],
-    ) -> Option<usize> {
+    fn emit_peers(&mut self, m: &Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
+        let ReplyKind::Peers { ref infohash, want, noseed, scrape } = reply.kind else { return None };
         let (family, slots) = (reply.to.family(), m.peers());
         let mut filters = None;
-        // Making filters visits every peer: not for a response that they do not fit into.
+        // Building the filters visits every peer, so they are built only if they fit.
         if scrape && buf.len() > 2 * FILTER_LEN {
             let own = Family::ALL.map(|family| self.family(family).external.presumed());
             filters = self.peers.scrape(slots, infohash, self.now);
             self.peers.add_own(slots, infohash, own, &mut filters, self.now);
         }
-        // Beside filters there is no room for the other family.
-        let want = wanted(if filters.is_some() { Want::NONE } else { want }, family);
         let token = self.tokens.issue(reply.to, infohash.as_bytes());
-        let mut lists = NodeLists::EMPTY;
-        let most_v6 = if filters.is_some() { NODES6_IN_SCRAPE } else { K };
-        let mut response = self.list_nodes(m, reply, &(*infohash).into(), (want, most_v6), &mut lists);
+        let mut lists = NodeLists::new(want, family);
+        if filters.is_some() {
+            // Nodes of the other family do not fit beside the filters.
+            lists = NodeLists { max_v6: NODES6_IN_SCRAPE, ..NodeLists::new(Want::NONE, family) };
+        }
+        let mut response = self.list_nodes(m, reply, &(*infohash).into(), &mut lists);
         response.token = Some(&token);
         if let Some([seeds, others]) = &filters {
             (response.seeds, response.peers) = (Some(seeds.as_bytes()), Some(others.as_bytes()));
         }
         let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
         let len = self.fit(reply, &mut response, buf.len(), &|| {
-            let count = self.peers.count_of(slots, infohash, family).min(SOME_PEERS);
+            let count = self.peers.count_of(slots, infohash, family).min(MIN_PEERS);
             if count > 0 { VALUES_LEN + count * (peer_len + prefix_len) } else { 0 }
         })?;
         let room = (buf.len() - len).saturating_sub(VALUES_LEN) / (peer_len + prefix_len);
         let mut peers = [0; MAX_REPLY];
         let out = &mut peers[..room * peer_len];
-        let mut count = self.peers.sample(slots, infohash, family, noseed, self.now, &mut self.rng, out);
+        let query = PeerQuery { infohash, family, noseed };
+        let mut count = self.peers.sample(slots, query, self.now, &mut self.rng, out);
         if self.peers.has_own(family) {
             let own = self.family(family).external.presumed();
             count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
@@ -232,11 +225,10 @@ impl Core {
         #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "there is never one"))]
         newer_than: Option<i64>,
         buf: &mut [u8],
-    ) -> Option<Written> {
+    ) -> Option<Sent> {
         let token = self.tokens.issue(reply.to, target.as_bytes());
-        let want = wanted(want, reply.to.family());
-        let mut lists = NodeLists::EMPTY;
-        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
+        let mut lists = NodeLists::new(want, reply.to.family());
+        let mut response = self.list_nodes(m, reply, target, &mut lists);
         response.token = Some(&token);
         #[cfg(feature = "items")]
         let item = self.item_for(m, target, newer_than);
@@ -251,7 +243,7 @@ impl Core {
         }
         self.fit(reply, &mut response, buf.len(), &|| 0)?;
         let len = self.envelope(reply, Body::Response(response)).emit(buf)?;
-        Some(Written { len, has_item: response.value.is_some() })
+        Some(Sent { len, has_item: response.value.is_some() })
     }
 
     #[inline(never)]
@@ -264,16 +256,15 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<usize> {
         let stored = self.peers.infohash_count();
-        let want = wanted(want, reply.to.family());
-        let mut lists = NodeLists::EMPTY;
-        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
-        // The greatest values they can take.
+        let mut lists = NodeLists::new(want, reply.to.family());
+        let mut response = self.list_nodes(m, reply, target, &mut lists);
+        // The longest encoding of the values that follow.
         response.interval = Some(MAX_SAMPLE_INTERVAL.as_secs() as i64);
         response.num = Some(stored as i64);
         response.samples = Some(&[]);
-        let some = || stored.min(SOME_SAMPLES) * ID_LEN + 2;
-        let len = self.fit(reply, &mut response, buf.len(), &some)?;
-        // The length grows from one digit to three.
+        let reserved = || stored.min(MIN_SAMPLES) * ID_LEN + 2;
+        let len = self.fit(reply, &mut response, buf.len(), &reserved)?;
+        // The length prefix grows from one digit to three.
         let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
         let mut samples = [[0; ID_LEN]; MAX_SAMPLES];
         let sample = self.report_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
@@ -290,17 +281,16 @@ impl Core {
         m: &Memory<'_>,
         reply: &Reply,
         target: &NodeId,
-        (want, most_v6): (Want, usize),
         lists: &'a mut NodeLists,
     ) -> Response<'a> {
-        let NodeLists { v4, v6 } = lists;
+        let NodeLists { want, max_v6, v4, v6 } = lists;
         Response {
             nodes: want.v4.then(|| {
                 let closest = self.closest(m, target, Family::V4);
                 CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, v4))
             }),
             nodes6: want.v6.then(|| {
-                let closest = self.closest(m, target, Family::V6).take(most_v6);
+                let closest = self.closest(m, target, Family::V6).take(*max_v6);
                 CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, v6))
             }),
             ..Response::new(self.family(reply.to.family()).id)
@@ -321,23 +311,23 @@ impl Core {
 
     /// Shortens a response to `room` bytes, and returns its length.
     ///
-    /// Filters are left out first, then nodes of the other family, then nodes; an item that would not fit even
-    /// without nodes before any of them; the id and the token never. Then nodes make room for `some` bytes, the
-    /// length of a few peers or infohashes.
+    /// Filters are left out first, then nodes of the other family, then other nodes. An item is left out before any
+    /// node if it would not fit even without nodes; the id and the token never are. Then further nodes are dropped
+    /// until `reserved` bytes are left, the length of a few peers or infohashes.
     #[inline(never)]
     fn fit(
         &self,
         reply: &Reply,
         response: &mut Response<'_>,
         room: usize,
-        some: &dyn Fn() -> usize,
+        reserved: &dyn Fn() -> usize,
     ) -> Option<usize> {
         let family = reply.to.family();
         let encoded_len =
             |response: &Response<'_>| self.envelope(reply, Body::Response(*response)).encoded_len();
         let mut len = encoded_len(response);
         if len > room && response.seeds.is_some() {
-            // Both or none.
+            // One without the other would be misleading.
             (response.seeds, response.peers) = (None, None);
             len = encoded_len(response);
         }
@@ -351,9 +341,9 @@ impl Core {
             }
             len = encoded_len(response);
         }
-        if room - len < SOME_LEN {
-            let some = some();
-            while room - len < some && nodes_len(response) > FEWEST_NODES * NODE6_LEN {
+        if room - len < MAX_RESERVED_LEN {
+            let reserved = reserved();
+            while room - len < reserved && nodes_len(response) > MIN_NODES * NODE6_LEN {
                 drop_node(response, family);
                 len = encoded_len(response);
             }
@@ -363,10 +353,13 @@ impl Core {
 }
 
 impl NodeLists {
-    const EMPTY: Self = Self { v4: [[0; NODE4_LEN]; K], v6: [[0; NODE6_LEN]; K] };
+    /// Creates empty lists for the families that a query over `family` requests.
+    const fn new(want: Want, family: Family) -> Self {
+        Self { want: wanted(want, family), max_v6: K, v4: [[0; NODE4_LEN]; K], v6: [[0; NODE6_LEN]; K] }
+    }
 }
 
-/// Returns the families to list nodes of: those that a query names, or else its own.
+/// Returns the families to list nodes of: those that a query requests, or else the one over which it came.
 const fn wanted(want: Want, family: Family) -> Want {
     match (want, family) {
         (Want { v4: false, v6: false }, Family::V4) => Want { v4: true, v6: false },
@@ -380,8 +373,9 @@ fn nodes_len(response: &Response<'_>) -> usize {
     [response.nodes, response.nodes6].iter().flatten().map(|nodes| nodes.as_bytes().len()).sum()
 }
 
-/// Removes the last node from a response, one of the other family if there are any. Returns whether there was
-/// something to remove.
+/// Removes the last node from a response, one of the other family if there are any.
+///
+/// Returns whether there was one.
 fn drop_node(response: &mut Response<'_>, family: Family) -> bool {
     let (own, other) = match family {
         Family::V4 => (&mut response.nodes, &mut response.nodes6),
@@ -393,7 +387,7 @@ fn drop_node(response: &mut Response<'_>, family: Family) -> bool {
     true
 }
 
-/// Writes nodes in their compact form, in arrays of known lengths.
+/// Writes nodes in compact form.
 #[expect(single_use_lifetimes, reason = "an anonymous one is unstable in this place")]
 fn pack<'a, 'e, const NODE: usize, const PEER: usize>(
     nodes: impl Iterator<Item = &'e Entry>,

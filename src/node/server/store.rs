@@ -1,8 +1,7 @@
-//! Peers and items handed over by another node of the program, so that several addresses share their stores
+//! Peers and items passed on by another node of the same program, so that several addresses share their stores
 //! (BEP 45).
 //!
-//! No event is emitted for them: the events of both nodes would otherwise pass an entry back and forth for
-//! ever.
+//! No event is emitted for them, because two nodes would otherwise pass an entry back and forth forever.
 
 use core::net::SocketAddr;
 
@@ -16,7 +15,7 @@ use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
-use crate::store::peers::Refusal;
+use crate::store::peers::{NewPeer, Refusal};
 #[cfg(feature = "items")]
 use crate::wire::ErrorCode;
 
@@ -53,7 +52,7 @@ impl Core {
         })
     }
 
-    /// Stores a peer, or renews it.
+    /// Stores or refreshes a peer.
     pub(in crate::node) fn place_peer(
         &mut self,
         m: &mut Memory<'_>,
@@ -64,7 +63,8 @@ impl Core {
         let ids = Family::ALL.map(|family| self.family(family).id);
         let now = self.now;
         let PeersMut { head, mut slots, rng } = self.peers_mut(m);
-        let stored = head.announce(&mut slots, &infohash, peer, seed, &ids, now, rng);
+        let new = NewPeer { infohash: &infohash, endpoint: peer, seed, ids: &ids };
+        let stored = head.announce(&mut slots, new, now, rng);
         if let Err(refusal) = stored {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err(refusal);

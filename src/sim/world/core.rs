@@ -4,24 +4,27 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::crawl::Crawl;
 use super::records::LookupRecords;
 use crate::base::addr::AddressPolicy;
 use crate::base::time::Instant;
 use crate::node::Node;
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Event;
-use crate::sim::hosts::{Host, HostId, Occupant, Presence};
+use crate::sim::hosts::{Host, HostId, Hosting, Occupant, Presence};
+use crate::sim::program::Program;
 use crate::sim::schedule::SimEvent;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+use crate::sim::tasks::WokenHosts;
 use crate::sim::transport::{Network, Transport};
 
 /// Start time of a world, late enough that clocks may be set back.
 const START: Instant = Instant::from_micros(1_000_000_000);
 
-/// Datagrams of one node at one instant from which on it counts as a livelock.
-const MAX_DATAGRAMS: u32 = 100_000;
+/// Datagrams of one node, or calls of its program, at one instant from which on it counts as a livelock.
+const MAX_AT_ONCE: u32 = 100_000;
 
 /// Hosts and the network between them, in virtual time.
 ///
@@ -38,7 +41,13 @@ pub struct World {
     pub(super) hosts: Vec<Host>,
     pub(super) transport: Transport,
     pub(super) records: LookupRecords,
-    pub(super) crawls: BTreeMap<HostId, Crawl>,
+    pub(super) programs: BTreeMap<HostId, Box<dyn Program>>,
+    /// What makes the program of a host that starts.
+    pub(super) starts: BTreeMap<HostId, Box<dyn FnMut() -> Box<dyn Program>>>,
+    /// What makes of a new node what its host runs, where that is more than the node.
+    pub(super) hosting: BTreeMap<HostId, Hosting>,
+    #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+    pub(super) woken: WokenHosts,
     /// Events of the hosts that are watched.
     pub(super) events: BTreeMap<HostId, Vec<(Instant, Event)>>,
     /// Index of the subnet that the next host gets.
@@ -56,7 +65,11 @@ impl World {
             hosts: Vec::new(),
             transport: Transport::new(seed, network, START),
             records: LookupRecords::default(),
-            crawls: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            hosting: BTreeMap::new(),
+            #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+            woken: WokenHosts::default(),
             events: BTreeMap::new(),
             next_subnet: 0,
             events_at_once: 0,
@@ -72,8 +85,8 @@ impl World {
     pub fn with_node<T>(&mut self, host: HostId, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
         let at = &mut self.hosts[host.index()];
         let local = at.local(self.now);
-        let Occupant::Node(node) = &mut at.occupant else { panic!("no node at {host:?}") };
-        let result = act(node, local);
+        let Occupant::Node(hosted) = &mut at.occupant else { panic!("no node at {host:?}") };
+        let result = act(hosted.node_mut(), local);
         self.drain(host.0);
         result
     }
@@ -84,34 +97,38 @@ impl World {
         let host = &mut self.hosts[index as usize];
         let local = host.local(self.now);
         let policy = host.profile.as_ref().map_or(AddressPolicy::Any, |it| it.config.address_policy);
-        if let Occupant::Node(node) = &mut host.occupant {
-            let mut sent = 0;
+        let mut program = self.programs.get_mut(&id);
+        if let Occupant::Node(hosted) = &mut host.occupant {
+            let (link, transport) = (&mut host.link, &mut self.transport);
+            let mut count = 0;
+            let mut count_one = |addr| {
+                count += 1;
+                assert!(count < MAX_AT_ONCE, "no rest at {addr}");
+            };
             loop {
-                while let Some(transmit) = node.poll_transmit(local, &mut self.buf) {
-                    let to = transmit.destination.into();
-                    sent += 1;
-                    assert!(sent < MAX_DATAGRAMS, "no rest at {}", host.link.addr());
-                    let bytes = &self.buf[..transmit.size];
-                    if !policy.allows(to) {
-                        self.transport.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
+                let mut send = |to: SocketAddr, bytes: &[u8]| {
+                    count_one(link.addr());
+                    if !policy.allows(to.into()) {
+                        transport.stray.get_or_insert_with(|| (link.addr(), to));
                     }
-                    self.transport.send(self.now, &mut host.link, to, bytes, Duration::ZERO);
-                }
-                let mut is_quiet = true;
-                while let Some(event) = node.poll_event() {
-                    is_quiet = false;
-                    self.records.note(self.now, id, &event);
-                    if let Some(crawl) = self.crawls.get_mut(&id) {
-                        crawl.note(local, node, &event);
+                    transport.send(self.now, link, to.into(), bytes, Duration::ZERO);
+                };
+                let mut note = |node: &mut Node, event: &Event| {
+                    self.records.note(self.now, id, node, event);
+                    if let Some(program) = &mut program {
+                        program.handle_event(local, node, event);
                     }
                     if host.is_watched {
-                        self.events.entry(id).or_default().push((self.now, event));
+                        self.events.entry(id).or_default().push((self.now, *event));
                     }
-                }
-                let crawl = self.crawls.get_mut(&id);
-                if is_quiet && !crawl.is_some_and(|crawl| crawl.advance(self.now, local, node)) {
+                };
+                hosted.drain(local, &mut self.buf, &mut send, &mut note);
+                let Some(program) = &mut program else { break };
+                if program.next_wake().is_none_or(|due| due > local) {
                     break;
                 }
+                count_one(link.addr());
+                program.poll(local, hosted.node_mut());
             }
         }
         self.schedule(index);
@@ -123,9 +140,9 @@ impl World {
         let host = &mut self.hosts[index as usize];
         let due = match &host.occupant {
             _ if host.presence == Presence::Gone => None,
-            Occupant::Node(node) => {
-                let crawl = self.crawls.get(&HostId(index)).and_then(Crawl::due);
-                node.poll_timeout().into_iter().chain(crawl).min().map(|due| host.global(due))
+            Occupant::Node(hosted) => {
+                let program = self.programs.get(&HostId(index)).and_then(|program| program.next_wake());
+                hosted.next_wake().into_iter().chain(program).min().map(|due| host.global(due))
             }
             Occupant::Actor(actor) => actor.next_wake(),
             Occupant::Vacant => None,

@@ -1,4 +1,4 @@
-//! A crawl that the world drives, and what it has found.
+//! A crawl as a program, and what it has found.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,6 +8,7 @@ use crate::base::time::Instant;
 use crate::crawl::{CrawlOptions, CrawlReport, Crawler};
 use crate::node::Node;
 use crate::node::api::event::Event;
+use crate::sim::program::Program;
 
 /// A crawl of one host.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Crawl {
 }
 
 impl Crawl {
+    /// Creates a crawl that starts now, by the clock of the host.
     pub(super) fn new(options: CrawlOptions, now: Instant) -> Self {
         Self { crawler: Crawler::new(options), started: now, found: Vec::new() }
     }
@@ -30,23 +32,25 @@ impl Crawl {
         self.crawler.report()
     }
 
-    pub(super) fn note(&mut self, local: Instant, node: &Node, event: &Event) {
-        self.crawler.handle_event(local, node, event);
-    }
-
-    /// Sends the queries that are due. Returns whether there may have been any.
-    pub(super) fn advance(&mut self, now: Instant, local: Instant, node: &mut Node) -> bool {
+    fn take_found(&mut self, now: Instant) {
         while let Some(found) = self.crawler.next_found() {
             self.found.push((now - self.started, found.infohash));
         }
-        let is_due = self.due().is_some_and(|due| due <= local);
-        if is_due {
-            self.crawler.poll(local, node);
-        }
-        is_due
+    }
+}
+
+impl Program for Crawl {
+    fn poll(&mut self, now: Instant, node: &mut Node) {
+        self.crawler.poll(now, node);
+        self.take_found(now);
     }
 
-    pub(super) fn due(&self) -> Option<Instant> {
+    fn handle_event(&mut self, now: Instant, node: &mut Node, event: &Event) {
+        self.crawler.handle_event(now, node, event);
+        self.take_found(now);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
         self.crawler.poll_timeout()
     }
 }

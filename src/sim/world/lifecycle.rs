@@ -89,7 +89,9 @@ impl World {
         (at.occupant, at.wake_at) = (Occupant::Actor(Box::new(actor)), Instant::NEVER);
         (at.profile, at.leave_at) = (None, Instant::NEVER);
         self.records.abandon(host);
-        self.crawls.remove(&host);
+        self.starts.remove(&host);
+        self.hosting.remove(&host);
+        self.programs.remove(&host);
         self.drain(host.0);
     }
 
@@ -111,8 +113,8 @@ impl World {
         let at = &mut self.hosts[host.index()];
         at.clock += jump.as_micros() as i64;
         let local = at.local(self.now);
-        if let Occupant::Node(node) = &mut at.occupant {
-            node.handle_timeout(local);
+        if let Occupant::Node(hosted) = &mut at.occupant {
+            hosted.handle_timeout(local);
         }
         self.drain(host.0);
     }
@@ -152,9 +154,9 @@ impl World {
                 let addr = is_wanted.then(|| self.draw_bootstrap_host(host, family)).flatten();
                 let at = &mut self.hosts[host.index()];
                 let local = at.local(self.now);
-                if let (Some(addr), Occupant::Node(node)) = (addr, &mut at.occupant) {
+                if let (Some(addr), Occupant::Node(hosted)) = (addr, &mut at.occupant) {
                     // If there is no room for more, it knows enough.
-                    let _ = node.add_bootstrap(local, addr, BootstrapKind::Router);
+                    let _ = hosted.node_mut().add_bootstrap(local, addr, BootstrapKind::Router);
                 }
             }
         }
@@ -190,11 +192,21 @@ impl World {
             config.id_v6 = config.id_v6.or_else(|| fitting(Family::V6));
         }
         let at = &mut self.hosts[host.index()];
-        let node = Node::new(config, &profile.limits, seed, at.local(self.now));
-        at.occupant = Occupant::Node(Box::new(node));
+        let now = at.local(self.now);
+        let node = Node::new(config, &profile.limits, seed, now);
+        let addrs = at.link.endpoints.map(|endpoint| (endpoint.port() != 0).then(|| endpoint.into()));
+        let hosted = match self.hosting.get_mut(&host) {
+            Some(hosting) => hosting(node, now, addrs),
+            None => Box::new(node),
+        };
+        at.occupant = Occupant::Node(hosted);
         (at.presence, at.link.is_cut) = (Presence::Up, false);
+        self.start_program(host);
         self.begin_session(host, profile.churn);
-        self.drain(host.0);
+        // What uses the node goes on once that has its bootstrap hosts.
+        if !self.starts.contains_key(&host) && !self.hosting.contains_key(&host) {
+            self.drain(host.0);
+        }
     }
 
     fn begin_session(&mut self, host: HostId, churn: Option<Churn>) {
@@ -235,8 +247,8 @@ impl World {
                 let slept = self.now - at.asleep_since;
                 at.clock -= slept.as_micros() as i64;
                 let local = at.local(self.now);
-                if let Occupant::Node(node) = &mut at.occupant {
-                    node.handle_resume(local, slept);
+                if let Occupant::Node(hosted) = &mut at.occupant {
+                    hosted.handle_resume(local, slept);
                 }
                 at.wake_at = Instant::NEVER;
                 self.drain(index);

@@ -1,12 +1,9 @@
-//! Lookups and crawls of a world's nodes.
+//! Lookups of a world's nodes.
 
 use core::time::Duration;
 
 use super::core::World;
-use super::crawl::Crawl;
 use super::records::{LookupRecord, RecordId};
-use crate::base::id::InfoHash;
-use crate::crawl::{CrawlOptions, CrawlReport};
 use crate::lookup::{Lookup, LookupOptions};
 use crate::node::api::error::StartError;
 use crate::sim::hosts::{HostId, Occupant};
@@ -45,8 +42,8 @@ impl World {
         let host = &mut self.hosts[at.index()];
         let default = host.profile.as_ref().map_or_else(LookupOptions::default, |it| it.config.lookup);
         let local = host.local(self.now);
-        let Occupant::Node(node) = &mut host.occupant else { panic!("no node at {at:?}") };
-        let id = node.lookup(local, lookup, options.unwrap_or(&default))?;
+        let Occupant::Node(hosted) = &mut host.occupant else { panic!("no node at {at:?}") };
+        let id = hosted.node_mut().lookup(local, lookup, options.unwrap_or(&default))?;
         let record = self.records.start(self.now, at, outside, id, lookup);
         self.drain(at.0);
         Ok(record)
@@ -98,28 +95,3 @@ impl World {
 
 /// Longer than any lookup takes.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Crawls.
-impl World {
-    /// Starts a crawl, which goes on until the host leaves, and replaces an earlier one.
-    ///
-    /// # Panics
-    ///
-    /// If the host runs no node, or is gone.
-    pub fn crawl(&mut self, at: HostId, options: CrawlOptions) {
-        assert!(matches!(self.hosts[at.index()].occupant, Occupant::Node(_)), "no node at {at:?}");
-        let crawl = Crawl::new(options, self.now);
-        self.crawls.insert(at, crawl);
-        self.drain(at.0);
-    }
-
-    /// The infohashes that a crawl has found, each with the time since the crawl started.
-    pub fn crawled(&self, at: HostId) -> &[(Duration, InfoHash)] {
-        self.crawls.get(&at).map_or(&[], Crawl::found)
-    }
-
-    /// The report of a host's crawl so far.
-    pub fn crawl_report(&self, at: HostId) -> Option<CrawlReport> {
-        self.crawls.get(&at).map(Crawl::report)
-    }
-}

@@ -3,14 +3,16 @@
 //! A file uses only those that come before it:
 //!
 //! - `records`: how each lookup went that a world tracks
-//! - `crawl`: a crawl that a world drives
+//! - `crawl`: a crawl as a program
 //! - `core`: [`World`], and how the output of a host is drained
 //! - `view`: getters and settings
 //! - `addresses`: which address a host gets
+//! - `programs`: programs on hosts, crawls among them
 //! - `lifecycle`: starts, departures, churn, outages, sleep, clock jumps
 //! - `population`: how hosts join
 //! - `run`: the event loop
-//! - `lookups`: lookups and crawls of the nodes
+//! - `lookups`: lookups of the nodes
+//! - `tasks`: tasks on hosts, and handles to their nodes
 //! - `growth`: large worlds, whose nodes join one after the other
 //! - `invariants`: what must be true at any time
 
@@ -22,8 +24,11 @@ mod invariants;
 mod lifecycle;
 mod lookups;
 mod population;
+mod programs;
 mod records;
 mod run;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+mod tasks;
 mod view;
 
 pub use self::core::World;

@@ -8,8 +8,11 @@ use core::time::Duration;
 use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::lookup::Lookup;
+use crate::node::Node;
 use crate::node::api::event::{Event, LookupId, LookupReport};
 use crate::sim::hosts::HostId;
+#[cfg(feature = "items")]
+use crate::store::items::Item;
 
 /// Names the [`LookupRecord`] of a tracked lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +37,9 @@ pub struct LookupRecord {
     /// When it ended, and the node's report; `None` while it is in progress, or if the host left
     /// before its end.
     pub done: Option<(Duration, LookupReport)>,
+    /// The item that was found, of a mutable one the newest version; once the lookup has ended.
+    #[cfg(feature = "items")]
+    pub item: Option<Item>,
 }
 
 impl LookupRecord {
@@ -95,7 +101,17 @@ impl LookupRecords {
         let record = RecordId(self.next);
         self.next += 1;
         let (peers, acknowledged, stored) = (Vec::new(), Vec::new(), Vec::new());
-        let entry = LookupRecord { host, lookup, started: now, peers, acknowledged, stored, done: None };
+        let entry = LookupRecord {
+            host,
+            lookup,
+            started: now,
+            peers,
+            acknowledged,
+            stored,
+            done: None,
+            #[cfg(feature = "items")]
+            item: None,
+        };
         self.all.insert(record.0, entry);
         if let Lookup::Announce(infohash, _) = lookup {
             self.announces.entry(infohash).or_default().push((outside, record));
@@ -131,7 +147,11 @@ impl LookupRecords {
         self.ended.retain(|(other, _), _| *other != host);
     }
 
-    pub(super) fn note(&mut self, now: Instant, host: HostId, event: &Event) {
+    #[cfg_attr(
+        not(feature = "items"),
+        expect(unused_variables, reason = "items are what a node is asked for")
+    )]
+    pub(super) fn note(&mut self, now: Instant, host: HostId, node: &Node, event: &Event) {
         match *event {
             Event::Peer { lookup, peer } => {
                 self.update(host, lookup, |record| record.peers.push((now - record.started, peer)));
@@ -141,6 +161,8 @@ impl LookupRecords {
             }
             Event::LookupDone { lookup, report } => {
                 self.update(host, lookup, |record| record.done = Some((now - record.started, report)));
+                #[cfg(feature = "items")]
+                self.update(host, lookup, |record| record.item = node.item(lookup));
                 let slot = (host, lookup.ix.position());
                 if self.in_progress.remove(&(host, lookup)).is_some() {
                     self.ended.insert(slot, lookup);

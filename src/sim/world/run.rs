@@ -5,7 +5,6 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::core::World;
-use super::crawl::Crawl;
 use crate::base::time::Instant;
 use crate::sim::actors::Outbox;
 use crate::sim::hosts::{HostId, Occupant, Presence};
@@ -50,6 +49,12 @@ impl World {
     }
 
     pub(super) fn step_to(&mut self, end: Instant) -> bool {
+        #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+        if self.serve_woken() {
+            self.transport.counters.events += 1;
+            self.events_at_once += 1;
+            return true;
+        }
         let Some((at, what)) = self.transport.schedule.pop(end) else { return false };
         if at > self.now {
             self.now = at;
@@ -78,8 +83,8 @@ impl World {
                 self.transport.deliver(self.now, index, at);
                 let local = host.local(self.now);
                 match &mut host.occupant {
-                    Occupant::Node(node) => {
-                        node.handle_datagram(local, from.into(), &self.transport.packets.get(at).bytes);
+                    Occupant::Node(hosted) => {
+                        hosted.handle_datagram(local, from.into(), &self.transport.packets.get(at).bytes);
                     }
                     Occupant::Actor(actor) => {
                         // The actor may send while it reads, which may move the packets.
@@ -107,9 +112,9 @@ impl World {
         }
         host.wake_at = Instant::NEVER;
         let local = host.local(self.now);
-        let crawl_due = self.crawls.get(&HostId(index)).and_then(Crawl::due);
+        let program_due = self.programs.get(&HostId(index)).and_then(|program| program.next_wake());
         match &mut host.occupant {
-            Occupant::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {
+            Occupant::Node(hosted) if hosted.next_wake().is_some_and(|due| due <= local) => {
                 return self.wake_node(index);
             }
             Occupant::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
@@ -117,7 +122,7 @@ impl World {
                 actor.on_wake(self.now, &mut Outbox { transport, link, now: self.now, addr });
                 self.assert_progress(addr);
             }
-            Occupant::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
+            Occupant::Node(_) if program_due.is_some_and(|due| due <= local) => {}
             _ => return self.schedule(index),
         }
         self.drain(index);
@@ -129,18 +134,18 @@ impl World {
         for _ in 0..MAX_TIMEOUTS {
             let host = &mut self.hosts[index as usize];
             let local = host.local(self.now);
-            let Occupant::Node(node) = &mut host.occupant else { return };
-            if node.poll_timeout().is_none_or(|due| due > local) {
+            let Occupant::Node(hosted) = &mut host.occupant else { return };
+            if hosted.next_wake().is_none_or(|due| due > local) {
                 return;
             }
-            node.handle_timeout(local);
+            hosted.handle_timeout(local);
             self.drain(index);
         }
         panic!("a drained node asks for the past: {}", self.addr(HostId(index)));
     }
 
     /// Panics if time does not advance.
-    fn assert_progress(&self, addr: SocketAddr) {
+    pub(super) fn assert_progress(&self, addr: SocketAddr) {
         let limit = MAX_EVENTS_AT_ONCE + 100 * self.hosts.len() as u64;
         assert!(self.events_at_once < limit, "no rest at {addr}");
     }

@@ -48,7 +48,7 @@ impl World {
     /// The node of a host; `None` if it runs none, or is gone.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         match &self.hosts[host.index()].occupant {
-            Occupant::Node(node) => Some(node),
+            Occupant::Node(hosted) => Some(hosted.node()),
             _ => None,
         }
     }
@@ -75,6 +75,8 @@ impl World {
     }
 
     /// Records the events of a host from now on, for [`events`](Self::events).
+    ///
+    /// Of a node behind a handle those that no caller of the handle waits for.
     pub fn watch(&mut self, host: HostId) {
         self.hosts[host.index()].is_watched = true;
     }

@@ -3,46 +3,41 @@
 use heapless::Vec;
 
 use super::chunks::Chunks;
-use super::store::{ItemSlots, ItemStore, Stored, Victims, chain_len};
-use crate::base::addr::Endpoint;
+use super::store::{ItemSlots, ItemStore, NewItem, Stored, Victims, chain_len};
 use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
-use crate::wire::PutItem;
 
-/// Number of records compared for eviction; in a store with no more than that, all.
+/// Number of records that are compared for eviction, or all in a smaller store.
 const DRAWN: usize = 32;
 
-/// Number of subnets putting an item that weigh as much as one bit of closeness.
-///
-/// Subnets are /24s, so that a crowd of addresses within one does not count.
-const NETWORKS_PER_BIT: i32 = 4;
+/// Number of subnets (/24) putting an item that weigh as much as one bit of closeness.
+const SUBNETS_PER_BIT: i32 = 4;
 
-/// The inverse of the part of the drawn records that one source may have put.
+/// Divisor of the number of drawn records that yields how many one source may have put, at least one.
 ///
-/// Beyond that, and beyond one record, its items are evicted first, and it cannot evict those of others: targets
-/// close to our id are easily made.
+/// Beyond that, its items are evicted first, and it cannot evict those of others: targets close to our id are easily
+/// made.
 const FAIR_SHARE: usize = 16;
 
-/// A penalty larger than any closeness and any number of subnets.
+/// A penalty that exceeds any closeness and any number of subnets.
 const UNFAIR: i32 = 1000;
 
 impl ItemStore {
-    /// Chooses the records to evict so that an item fits, in place of the record `old` if it replaces one.
+    /// Chooses the records to evict so that an item fits: an empty list if there is room.
     ///
-    /// None if there is room; `None` if all are worth more than the item.
-    #[expect(clippy::too_many_arguments)]
+    /// Returns `None` if all have a higher priority than the item. `ids` are our own.
     pub(crate) fn find_room(
         &mut self,
         slots: &mut ItemSlots<'_>,
-        (target, item): (&NodeId, &PutItem<'_>),
-        old: Option<Ix>,
-        from: Endpoint,
+        new: &NewItem<'_>,
         ids: &[NodeId],
         now: Instant,
         rng: &mut Rng,
     ) -> Option<Victims> {
+        let NewItem { target, item, from, old } = new;
+        let (from, old) = (*from, *old);
         self.expire(slots, now);
         let own = old.map_or(0, |ix| slots.records[ix].chunks());
         let needed = Chunks::needed(chain_len(item));
@@ -52,28 +47,28 @@ impl ItemStore {
         if has_record && free >= needed {
             return Some(victims);
         }
-        let network = self.network(slots.key, from);
+        let source = self.source(slots.key, from);
         let records = &*slots.records;
         let drawn = draw(records, rng).filter(|&ix| Some(ix) != old && records[ix].is_taken());
         let drawn: Vec<Ix, DRAWN> = drawn.collect();
         let is_unfair = |origin, more: usize| {
-            let crowd = drawn.iter().filter(|&&ix| records[ix].origin == origin).count() + more;
-            crowd > ((drawn.len() + more) / FAIR_SHARE).max(1)
+            let count = drawn.iter().filter(|&&ix| records[ix].origin == origin).count() + more;
+            count > ((drawn.len() + more) / FAIR_SHARE).max(1)
         };
-        let worth_of = |ix: Ix, more| {
-            let Stored { target, origin, networks, .. } = &records[ix];
-            worth(target, networks.count_ones(), is_unfair(*origin, more), ids)
+        let priority_of = |ix: Ix, more| {
+            let Stored { target, origin, subnets, .. } = &records[ix];
+            priority(target, subnets.count_ones(), is_unfair(*origin, more), ids)
         };
-        let own_worth = match old {
-            Some(ix) => worth_of(ix, 1),
-            None => worth(target, 1, is_unfair(network, 1), ids),
+        let own_priority = match old {
+            Some(ix) => priority_of(ix, 1),
+            None => priority(target, 1, is_unfair(source, 1), ids),
         };
-        // Among equal ones, the one last put longest ago.
-        let rank = |&ix: &Ix| (worth_of(ix, 0), records[ix].ends, ix);
+        // Among those of equal priority, the one put longest ago comes first.
+        let rank = |&ix: &Ix| (priority_of(ix, 0), records[ix].ends, ix);
         let mut ranked: Vec<_, DRAWN> = drawn.iter().map(rank).collect();
         ranked.sort_unstable();
-        for (worth, _, ix) in ranked {
-            if worth > own_worth || victims.push(ix).is_err() {
+        for (priority, _, ix) in ranked {
+            if priority > own_priority || victims.push(ix).is_err() {
                 return None;
             }
             free += records[ix].chunks();
@@ -85,18 +80,18 @@ impl ItemStore {
     }
 }
 
-/// Returns the value of keeping an item.
+/// Returns the priority with which an item is kept.
 ///
-/// Nodes look for it here if it is close to our id, and an item put by many is wanted by many; but no source may
+/// Nodes look for an item here if it is close to our id, and one put by many is requested by many; but no source may
 /// fill the store alone.
-fn worth(target: &NodeId, networks: u32, is_unfair: bool, ids: &[NodeId]) -> i32 {
+fn priority(target: &NodeId, subnets: u32, is_unfair: bool, ids: &[NodeId]) -> i32 {
     let closeness = ids.iter().map(|id| id.common_prefix_len(target)).max().unwrap_or(0);
-    closeness as i32 * NETWORKS_PER_BIT + networks as i32 - if is_unfair { UNFAIR } else { 0 }
+    closeness as i32 * SUBNETS_PER_BIT + subnets as i32 - if is_unfair { UNFAIR } else { 0 }
 }
 
-/// Draws records spread over the memory, from a random one on.
+/// Draws records at equal distances, from a random one on.
 ///
-/// Adjacent records were put at about the same time, often from one source.
+/// Adjacent records were put at about the same time, often by one source.
 fn draw(records: &[Slot<Stored>], rng: &mut Rng) -> impl Iterator<Item = Ix> {
     let len = records.len();
     let (start, stride) = (rng.below(len), (len / DRAWN).max(1));

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn b44_05_a_byte_string_is_told_from_other_values() {
+    fn b44_05_a_byte_string_is_distinguished_from_other_values() {
         let of = |value: &[u8]| Item::immutable(value).unwrap().as_string().map(<[u8]>::to_vec);
         assert_eq!(of(b"2:hi"), Some(b"hi".to_vec()));
         assert_eq!(of(b"0:"), Some(vec![]));

@@ -7,6 +7,7 @@
 //! - `own`: items that our own lookups find or publish
 //! - `pointer`: torrents that a mutable item points to (BEP 46)
 //! - `store`: the items that others put
+//! - `tests`: the store compared with a model
 
 mod chunks;
 mod eviction;
@@ -24,6 +25,8 @@ pub use item::{Item, ItemError, Salt};
 pub(crate) use keys::immutable_target;
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
 pub use own::PutObstacle;
-pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Shortage, Sighting};
+pub(crate) use own::{Examined, OwnItem, OwnItems, OwnSlots, Owner, Shortage};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
-pub(crate) use store::{ItemSlots, ItemStore, ItemView, Meeting, Stored, Victims, read as read_stored};
+pub(crate) use store::{
+    Existing, ItemSlots, ItemStore, ItemView, NewItem, Stored, Victims, read as read_stored,
+};

@@ -13,10 +13,10 @@ use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::wire::{MAX_VALUE_LEN, Response};
 
-/// The inverse of the part of memory that publications leave to lookups, rounded down.
+/// Divisor of the slots and of the chunks that yields how many are reserved for lookups.
 ///
-/// With few slots or chunks, publications may use all of them.
-const KEPT_SPARES: usize = 4;
+/// With few slots or chunks, none are reserved.
+const LOOKUP_SHARE: usize = 4;
 
 /// An item that is looked up or published; zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub(crate) struct OwnItem {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Owner {
     Nobody,
-    /// Just allocated.
+    /// A lookup or publication that is being started.
     Starting,
     /// The lookup with this generation and these traversals.
     Lookup([Ix; 2], u32),
@@ -77,10 +77,10 @@ pub enum PutObstacle {
     },
 }
 
-/// A node's response, compared with what was known.
+/// The item in a response, compared with what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sighting {
-    /// No item.
+pub(crate) enum Examined {
+    /// There is none.
     Nothing,
     /// An item of another target, or with an invalid signature.
     Bad,
@@ -118,8 +118,8 @@ impl OwnItem {
         self.newest == self.seq()
     }
 
-    /// Whether the published item is the newest version that any node returned, and without conflict.
-    pub(crate) fn stands(&self) -> bool {
+    /// Whether the published item is the newest version that any node returned, and the only one with its number.
+    pub(crate) fn is_uncontested(&self) -> bool {
         self.is_newest() && !self.in_conflict
     }
 
@@ -136,20 +136,20 @@ impl OwnItem {
         }
     }
 
-    /// Adopts what an earlier lookup of the same target found, or stored at some node (`is_stored`).
-    pub(crate) fn recall(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
+    /// Takes over what an earlier lookup of the same target found, or stored at some node (`is_stored`).
+    pub(crate) fn inherit(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
         if !self.is_mutable || old.target != self.target {
             return;
         }
-        // The slot of a stopped publication has lost its value.
-        let is_held = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
-        let held = old.seq().filter(|_| is_held);
-        if held.is_some() && held == self.seq() {
+        // A slot without an owner no longer has its value.
+        let has_version = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
+        let version = old.seq().filter(|_| has_version);
+        if version.is_some() && version == self.seq() {
             let is_same =
                 old.read(chunks).zip(self.read(chunks)).is_some_and(|(a, b)| a.value() == b.value());
             self.in_conflict |= old.in_conflict || !is_same;
         }
-        self.newest = self.newest.max(old.newest).max(held);
+        self.newest = self.newest.max(old.newest).max(version);
     }
 
     /// Returns the sequence number of the stored item.
@@ -158,15 +158,16 @@ impl OwnItem {
     }
 }
 
-/// The kind of memory that an item lacks, with the amounts.
+/// The memory that an item lacks: slots or chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     /// Chunks are lacking; otherwise slots.
     pub(crate) is_of_chunks: bool,
-    /// Number that exists, and number that the item needs.
+    /// Number that exists.
     pub(crate) total: usize,
+    /// Number that the item needs.
     pub(crate) needed: usize,
-    /// Number that exists, without those allocated permanently.
+    /// Number that exists, without those that publications use.
     pub(crate) usable: usize,
 }
 
@@ -185,8 +186,8 @@ pub(crate) struct OwnItems {
 }
 
 impl OwnItems {
-    /// Allocates a slot for a lookup: at a target, or under a key and a salt.
-    pub(crate) fn seek(
+    /// Allocates a slot for the lookup of an item, which is mutable if there is a key.
+    pub(crate) fn alloc_for_lookup(
         &mut self,
         slots: &mut OwnSlots<'_>,
         target: NodeId,
@@ -202,8 +203,8 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// Allocates a slot that holds an item to be published.
-    pub(crate) fn publish(
+    /// Allocates a slot for an item to publish.
+    pub(crate) fn alloc_for_publication(
         &mut self,
         slots: &mut OwnSlots<'_>,
         item: &Item,
@@ -220,13 +221,11 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// Returns the reason why an item may not become a publication, in place of `old` if it replaces one.
-    ///
-    /// A quarter of the slots and of the chunks is reserved for lookups.
+    /// Returns what is lacking for an item to become a publication, in place of `old` if it replaces one.
     pub(crate) fn published_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
-        let (count, chunks) = kept(slots, old);
+        let Usage { slots: count, chunks } = published(slots, old);
         let needed = Chunks::needed(item.value().len());
-        let most = |all: usize| all - all / KEPT_SPARES;
+        let most = |all: usize| all - all / LOOKUP_SHARE;
         let (slots, all_chunks) = (most(slots.items.len()), most(slots.chunks.len()));
         let shortage = |is_of_chunks, total, needed| Shortage { is_of_chunks, total, needed, usable: total };
         if count + 1 > slots {
@@ -238,7 +237,7 @@ impl OwnItems {
 
     /// Returns what was lacking when an item with a value of `len` bytes got no slot.
     pub(crate) fn shortage(slots: &OwnSlots<'_>, len: usize) -> Shortage {
-        let (count, chunks) = kept(slots, None);
+        let Usage { slots: count, chunks } = published(slots, None);
         if slots.items.iter().all(|own| own.owner != Owner::Nobody) {
             let total = slots.items.len();
             return Shortage { is_of_chunks: false, total, needed: 1, usable: total - count };
@@ -262,36 +261,36 @@ impl OwnItems {
         self.chunks.truncate(slots.chunks, own.chain, own.value_len.into());
     }
 
-    /// Validates an item that a node returned, and keeps it if it is the newest so far and being looked up.
-    pub(crate) fn examine(slots: &mut OwnSlots<'_>, ix: Ix, response: &Response<'_>) -> Sighting {
-        let Some(value) = response.value else { return Sighting::Nothing };
+    /// Validates the item in a response; stores it if it is the newest so far and being looked up.
+    pub(crate) fn examine(slots: &mut OwnSlots<'_>, ix: Ix, response: &Response<'_>) -> Examined {
+        let Some(value) = response.value else { return Examined::Nothing };
         if value.len() > MAX_VALUE_LEN {
-            return Sighting::Bad;
+            return Examined::Bad;
         }
         let own = &slots.items[ix.position()];
         if !own.is_mutable {
             if immutable_target(value) != own.target {
-                return Sighting::Bad;
+                return Examined::Bad;
             }
             if !own.has_value {
                 slots.items[ix.position()].fill(slots.chunks, value);
             }
-            return Sighting::Newest(None);
+            return Examined::Newest(None);
         }
         // The expected key and salt are not taken from the response.
         let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
-            return Sighting::Bad;
+            return Examined::Bad;
         };
-        let is_ours = own.has_value && own.seq == seq;
-        let is_same = is_ours && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let has_this_seq = own.has_value && own.seq == seq;
+        let is_same = has_this_seq && own.read(slots.chunks).is_some_and(|item| item.value() == value);
         let is_known = is_same && own.signature == *signature;
         let is_valid = *key == own.key
             && seq >= 0
             && (is_known || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
         if !is_valid {
-            return Sighting::Bad;
+            return Examined::Bad;
         }
-        let is_conflict = is_ours && !is_same;
+        let is_conflict = has_this_seq && !is_same;
         let own = &mut slots.items[ix.position()];
         let before = own.newest;
         own.newest = before.max(Some(seq));
@@ -301,7 +300,7 @@ impl OwnItems {
             (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
             own.fill(slots.chunks, value);
         }
-        if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }
+        if Some(seq) < before || is_conflict { Examined::Other(seq) } else { Examined::Newest(Some(seq)) }
     }
 
     /// Whether every chunk is free or in exactly one chain.
@@ -328,13 +327,6 @@ impl OwnItems {
     }
 }
 
-/// Returns the number of slots and chunks that publications use, except for one of them.
-fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
-    let kept = slots.items.iter().enumerate();
-    let kept = kept.filter(|(at, own)| own.owner == Owner::Publication && Some(Ix::new(*at)) != but);
-    kept.fold((0, 0), |(count, chunks), (_, own)| (count + 1, chunks + Chunks::needed(own.value_len.into())))
-}
-
 impl OwnItem {
     /// Returns the stored item.
     pub(crate) fn read(&self, chunks: &[Chunk]) -> Option<Item> {
@@ -357,4 +349,21 @@ impl OwnItem {
         chunks::write(chunks, self.chain, &[value]);
         (self.has_value, self.value_len) = (true, value.len() as u16);
     }
+}
+
+/// Numbers of slots and chunks in use.
+#[derive(Default)]
+struct Usage {
+    slots: usize,
+    chunks: usize,
+}
+
+/// Returns what all publications use, except for one of them.
+fn published(slots: &OwnSlots<'_>, except: Option<Ix>) -> Usage {
+    let items = slots.items.iter().enumerate();
+    let items = items.filter(|(at, own)| own.owner == Owner::Publication && Some(Ix::new(*at)) != except);
+    items.fold(Usage::default(), |usage, (_, own)| Usage {
+        slots: usage.slots + 1,
+        chunks: usage.chunks + Chunks::needed(own.value_len.into()),
+    })
 }

@@ -40,12 +40,12 @@ pub(crate) struct Stored {
     seq: i64,
     /// Key, signature and salt of a mutable item, then the value.
     chain: Ix,
-    /// When it expires, unless it is put again.
+    /// When the item expires, unless it is put again.
     pub(super) ends: Instant,
-    /// The source that put it first: a hash of the subnet.
+    /// A hash of the source that put the item first.
     pub(super) origin: u32,
-    /// The subnets that put it, one bit each, at a position derived from a hash.
-    pub(super) networks: u64,
+    /// The subnets that put the item, one bit each, at a position derived from a hash.
+    pub(super) subnets: u64,
     /// The next record in the same hash chain; `first_in_chain` is the first of the chain with this slot's number.
     next_in_chain: Ix,
     first_in_chain: Ix,
@@ -61,7 +61,7 @@ impl Stored {
         chain: Ix::NONE,
         ends: Instant::ZERO,
         origin: 0,
-        networks: 0,
+        subnets: 0,
         next_in_chain: Ix::NONE,
         first_in_chain: Ix::NONE,
     };
@@ -108,12 +108,22 @@ impl ItemSlots<'_> {
     }
 }
 
-/// The stored item that a put conflicts with, if any.
+/// An item to store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewItem<'a> {
+    pub(crate) target: &'a NodeId,
+    pub(crate) item: &'a PutItem<'a>,
+    pub(crate) from: Endpoint,
+    /// The record that the item replaces.
+    pub(crate) old: Option<Ix>,
+}
+
+/// What is stored at the target of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meeting {
+pub(crate) enum Existing {
     /// Nothing is stored at the target.
     Nothing,
-    /// The identical item, whose signature need not be verified again.
+    /// An equal item with the same signature, which is known to be valid.
     Same(Ix),
     /// An equal value under the same sequence number, with another signature.
     SignedAgain(Ix),
@@ -127,7 +137,7 @@ pub(crate) enum Meeting {
 #[derive(Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ItemStore {
-    /// Identifies sources by full endpoint, for many nodes on one host.
+    /// Whether a source is a full endpoint, for many nodes on one host.
     by_endpoint: bool,
     pool: Pool,
     pub(super) chunks: Chunks,
@@ -149,36 +159,40 @@ impl ItemStore {
             .filter(|&ix| now < records[ix].ends)
     }
 
-    /// Compares an item with what is stored at its target.
-    pub(crate) fn meet(view: ItemView<'_>, target: &NodeId, item: &PutItem<'_>, now: Instant) -> Meeting {
-        let Some(ix) = Self::find(view, target, now) else { return Meeting::Nothing };
+    /// Returns what is stored at the target of an item, compared with the item.
+    pub(crate) fn existing(
+        view: ItemView<'_>,
+        target: &NodeId,
+        item: &PutItem<'_>,
+        now: Instant,
+    ) -> Existing {
+        let Some(ix) = Self::find(view, target, now) else { return Existing::Nothing };
         let stored = &view.records[ix];
         match *item {
-            PutItem::Immutable { .. } if !stored.is_mutable => Meeting::Same(ix),
+            PutItem::Immutable { .. } if !stored.is_mutable => Existing::Same(ix),
             PutItem::Mutable { value, seq, signature, .. } if stored.is_mutable => {
                 let old = (stored.seq == seq).then(|| read(view.chunks, stored));
                 match old.filter(|old| old.value() == value) {
-                    Some(old) if old.signature() == Some(signature) => Meeting::Same(ix),
-                    Some(_) => Meeting::SignedAgain(ix),
-                    None => Meeting::Other(ix, stored.seq),
+                    Some(old) if old.signature() == Some(signature) => Existing::Same(ix),
+                    Some(_) => Existing::SignedAgain(ix),
+                    None => Existing::Other(ix, stored.seq),
                 }
             }
-            _ => Meeting::OtherKind,
+            _ => Existing::OtherKind,
         }
     }
 
-    /// Stores an item, in place of the record `old` if it replaces one, and returns whether there was room.
+    /// Stores an item in place of `victims`, and returns whether there was room.
     ///
-    /// The `victims` are evicted; they must have been returned by [`find_room`](Self::find_room) just before.
+    /// They must have been returned by [`find_room`](Self::find_room) just before.
     pub(crate) fn store(
         &mut self,
         slots: &mut ItemSlots<'_>,
-        target: NodeId,
-        item: &PutItem<'_>,
-        (old, victims): (Option<Ix>, &Victims),
-        from: Endpoint,
+        new: &NewItem<'_>,
+        victims: &Victims,
         ends: Instant,
     ) -> bool {
+        let &NewItem { target, item, from, old } = new;
         victims.iter().for_each(|&ix| self.remove(slots, ix));
         let (signed, salt, value): (_, &[u8], _) = match *item {
             PutItem::Immutable { value, .. } => (None, &[], value),
@@ -196,7 +210,7 @@ impl ItemStore {
             }
             return false;
         };
-        let Some(ix) = old.or_else(|| self.add(slots, target, from)) else {
+        let Some(ix) = old.or_else(|| self.add(slots, *target, from)) else {
             self.chunks.free(slots.chunks, chain);
             return false;
         };
@@ -214,9 +228,9 @@ impl ItemStore {
 
     /// Extends the lifetime of an item that was put again.
     pub(crate) fn refresh(&mut self, slots: &mut ItemSlots<'_>, ix: Ix, from: Endpoint, ends: Instant) {
-        let network = self.network(slots.key, from);
+        let source = self.source(slots.key, from);
         let records = &mut *slots.records;
-        records[ix].networks |= 1 << (network >> 26);
+        records[ix].subnets |= 1 << (source >> 26);
         records[ix].ends = ends;
         self.used.remove(records, ix);
         self.used.push_back(records, ix);
@@ -235,7 +249,7 @@ impl ItemStore {
         self.used.len()
     }
 
-    /// Returns when [`expire`](Self::expire) is due: soon, if it has not removed all expired items.
+    /// Returns when [`expire`](Self::expire) is due: soon if expired items are left.
     pub(crate) fn next_expiry(&self, records: &[Slot<Stored>], now: Instant) -> Option<Instant> {
         self.used.front().map(|ix| records[ix].ends.max(now + EXPIRY_PAUSE))
     }
@@ -280,7 +294,7 @@ impl ItemStore {
     }
 
     /// Hashes the source of a put: an IPv4 /24, an IPv6 /48, a host of a private network, or an endpoint.
-    pub(super) fn network(&self, key: Key, from: Endpoint) -> u32 {
+    pub(super) fn source(&self, key: Key, from: Endpoint) -> u32 {
         let hash = match from.as_v4() {
             _ if self.by_endpoint => key.hash_endpoint(from),
             _ if from.is_private() => key.hash_endpoint(from.with_port(0)),
@@ -291,7 +305,7 @@ impl ItemStore {
     }
 
     fn add(&mut self, slots: &mut ItemSlots<'_>, target: NodeId, from: Endpoint) -> Option<Ix> {
-        let origin = self.network(slots.key, from);
+        let origin = self.source(slots.key, from);
         let records = &mut *slots.records;
         let ix = self.pool.alloc(records)?;
         let chain = chain_of(slots.key, records, &target);

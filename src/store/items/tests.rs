@@ -45,26 +45,26 @@ impl Room {
     }
 
     /// Puts a value at a target from one node of a subnet, and returns whether it was stored.
-    fn put(&mut self, target: NodeId, item: &PutItem<'_>, network: u8, now: u64) -> bool {
-        self.put_from(Endpoint::v4([60, network, 1, 1], 6881), target, item, now)
+    fn put(&mut self, target: NodeId, item: &PutItem<'_>, subnet: u8, now: u64) -> bool {
+        self.put_from(Endpoint::v4([60, subnet, 1, 1], 6881), target, item, now)
     }
 
     fn put_from(&mut self, from: Endpoint, target: NodeId, item: &PutItem<'_>, now: u64) -> bool {
         let now = at(now);
         let slots = &mut ItemSlots { records: &mut self.records, chunks: &mut self.chunks, key: self.key };
         let ends = now + core::time::Duration::from_secs(LIFE);
-        let old = match ItemStore::meet(slots.view(), &target, item, now) {
-            Meeting::OtherKind => return false,
-            Meeting::Nothing => None,
-            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
+        let old = match ItemStore::existing(slots.view(), &target, item, now) {
+            Existing::OtherKind => return false,
+            Existing::Nothing => None,
+            Existing::Same(ix) | Existing::SignedAgain(ix) => {
                 self.store.refresh(slots, ix, from, ends);
                 return true;
             }
-            Meeting::Other(ix, _) => Some(ix),
+            Existing::Other(ix, _) => Some(ix),
         };
-        let victims = self.store.find_room(slots, (&target, item), old, from, &[OWN], now, &mut self.rng);
-        let stored =
-            victims.is_some_and(|victims| self.store.store(slots, target, item, (old, &victims), from, ends));
+        let new = NewItem { target: &target, item, from, old };
+        let victims = self.store.find_room(slots, &new, &[OWN], now, &mut self.rng);
+        let stored = victims.is_some_and(|victims| self.store.store(slots, &new, &victims, ends));
         assert!(self.store.is_consistent(self.view()));
         stored
     }
@@ -99,7 +99,7 @@ const fn signed(value: &[u8], seq: i64) -> PutItem<'_> {
 }
 
 #[test]
-fn b44_22_an_item_of_the_other_kind_is_met_under_one_target() {
+fn b44_22_an_item_of_the_other_kind_is_refused_at_one_target() {
     let mut room = Room::new(4, 16);
     assert!(room.put(near(3, 1), &plain(b"i1e"), 1, 0));
     assert!(!room.put(near(3, 1), &signed(b"i2e", 1), 1, 0));
@@ -110,7 +110,7 @@ fn b44_22_an_item_of_the_other_kind_is_met_under_one_target() {
 }
 
 #[test]
-fn b44_36_the_farthest_gives_way_to_the_closer_and_nobody_to_one_farther_still() {
+fn b44_36_the_farthest_is_evicted_for_a_closer_one_and_none_for_one_farther_still() {
     let mut room = Room::new(4, 64);
     for bits in [9, 5, 7, 6] {
         assert!(room.put(near(bits, 1), &plain(b"i1e"), bits as u8, 0));
@@ -122,22 +122,22 @@ fn b44_36_the_farthest_gives_way_to_the_closer_and_nobody_to_one_farther_still()
 }
 
 #[test]
-fn b44_36_what_many_networks_put_stays_before_what_lies_closer() {
+fn b44_36_what_many_subnets_put_stays_before_what_lies_closer() {
     let mut room = Room::new(4, 64);
     for bits in [5, 6, 7, 8] {
         assert!(room.put(near(bits, 1), &plain(b"i1e"), bits as u8, 0));
     }
-    for network in 100..140 {
-        assert!(room.put(near(5, 1), &plain(b"i1e"), network, 0));
+    for subnet in 100..140 {
+        assert!(room.put(near(5, 1), &plain(b"i1e"), subnet, 0));
     }
     assert!(room.put(near(9, 1), &plain(b"i1e"), 97, 1));
     assert!(room.get(near(5, 1), 1).is_some() && room.get(near(6, 1), 1).is_none());
 }
 
-/// Floods a store of 400 honest items with items next to our id, put from `networks` different subnets.
+/// Floods a store of 400 honest items with items next to our id, put from `subnets` different subnets.
 ///
 /// Returns how many honest items are left.
-fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
+fn besieged(subnets: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
     let mut room = Room::new(512, 4096);
     let target = |number: u32| {
         NodeId::from_bytes(core::array::from_fn(|at| {
@@ -150,16 +150,16 @@ fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
     }
     for number in 0..3000 {
         let near = OWN.sibling(6 + number % 20, &target(1000 + number));
-        room.put_from(attacker(number % networks), near, &plain(b"5:false"), 1);
+        room.put_from(attacker(number % subnets), near, &plain(b"5:false"), 1);
     }
     (0..400).filter(|&number| room.get(target(number), 1).is_some()).count()
 }
 
 #[test]
-fn h_28_h_30_items_next_to_our_id_from_a_few_networks_push_out_few_others() {
-    for (networks, least) in [(1, 390), (4, 350), (5, 300)] {
-        let kept = besieged(networks, |network| Endpoint::v4([99, 7, network as u8, 1], 6881));
-        assert!(kept >= least, "{networks} /24s: {kept}");
+fn h_28_h_30_items_next_to_our_id_from_a_few_subnets_evict_few_others() {
+    for (subnets, least) in [(1, 390), (4, 350), (5, 300)] {
+        let kept = besieged(subnets, |subnet| Endpoint::v4([99, 7, subnet as u8, 1], 6881));
+        assert!(kept >= least, "{subnets} /24s: {kept}");
     }
     let kept = besieged(256, |subnet| {
         Endpoint::v6([0x2a, 1, 1, 0, 0, 1, subnet as u8, 0, 0, 0, 0, 0, 0, 0, 0, 1], 6881)
@@ -180,7 +180,7 @@ fn h_32_hosts_of_a_private_network_may_fill_the_store_together() {
 }
 
 #[test]
-fn a_long_item_pushes_out_as_many_as_it_needs_the_chunks_of() {
+fn a_long_item_evicts_as_many_as_it_needs_the_chunks_of() {
     let mut room = Room::new(32, 12);
     for bits in 1..=12 {
         assert!(room.put(near(bits, 1), &plain(b"i1e"), bits as u8, 0));
@@ -196,7 +196,7 @@ fn a_long_item_pushes_out_as_many_as_it_needs_the_chunks_of() {
 }
 
 #[test]
-fn a_store_without_room_takes_nothing() {
+fn a_store_without_memory_stores_nothing() {
     for (records, chunks) in [(0, 0), (0, 9), (9, 0)] {
         let mut room = Room::new(records, chunks);
         assert!(!room.put(near(3, 1), &plain(b"i1e"), 1, 0));

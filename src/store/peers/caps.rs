@@ -7,7 +7,7 @@
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
 
-/// Reason why an announced peer is not stored.
+/// The reason why an announced peer is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Port 0 is unreachable.
@@ -15,17 +15,17 @@ pub(crate) enum Refusal {
     /// The cap of its address is reached.
     Source,
     /// The cap of its subnet is reached.
-    Network,
+    Subnet,
     /// The store is full, and nothing could be evicted.
     Full,
 }
 
-/// Maximum number of peers that a source may store, over all swarms.
+/// Maximum numbers of peers of one source and of one subnet, over all swarms.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Caps {
     pub(super) per_source: u16,
-    pub(super) per_network: u16,
+    pub(super) per_subnet: u16,
 }
 
 /// Returns the reason to refuse another peer of this source, if any; an empty array refuses nothing.
@@ -36,17 +36,17 @@ pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint
     places(key, counters.len(), endpoint).find_map(|(unit, place)| {
         let (cap, refusal) = match unit {
             Unit::Host => (caps.per_source, Refusal::Source),
-            Unit::Subnet => (caps.per_network, Refusal::Network),
-            Unit::Network => (caps.per_network.saturating_mul(2), Refusal::Network),
+            Unit::Subnet => (caps.per_subnet, Refusal::Subnet),
+            Unit::WideSubnet => (caps.per_subnet.saturating_mul(2), Refusal::Subnet),
         };
         (estimate(place) >= cap || is_spent(place)).then_some(refusal)
     })
 }
 
-/// Returns the number of peers stored from the widest subnet of an endpoint that has one owner, over all swarms.
+/// Returns the number of peers stored from the widest subnet of an endpoint, over all swarms.
 ///
-/// It may be too high but never too low; 0 for private networks.
-pub(super) fn of_network(key: Key, counters: &[u16], endpoint: Endpoint) -> u16 {
+/// The number may be too high but never too low; it is 0 for private networks.
+pub(super) fn in_wide_subnet(key: Key, counters: &[u16], endpoint: Endpoint) -> u16 {
     let wide = places(key, counters.len(), endpoint).filter(|(unit, _)| !matches!(unit, Unit::Host)).last();
     wide.map_or(0, |(_, [a, b])| counters[a].min(counters[b]))
 }
@@ -65,7 +65,7 @@ pub(super) fn remove(key: Key, counters: &mut [u16], endpoint: Endpoint) {
     }
 }
 
-/// The units that a cap applies to, each with one owner.
+/// The sets of addresses that a cap applies to, each with one owner.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
     /// An IPv4 address or an IPv6 /64: the owner of one IPv6 address owns its whole /64.
@@ -73,7 +73,7 @@ enum Unit {
     /// An IPv4 /24 or an IPv6 /56.
     Subnet,
     /// An IPv6 /48.
-    Network,
+    WideSubnet,
 }
 
 /// Returns two counters for each unit of an address; a private address has no subnets.
@@ -82,8 +82,8 @@ fn places(key: Key, len: usize, endpoint: Endpoint) -> impl Iterator<Item = (Uni
     let family = u32::from(is_v6);
     let host = endpoint.as_v4().map_or_else(|| endpoint.lan(), |ip| u32::from_be_bytes(ip).into());
     let subnet = is_public.then(|| (Unit::Subnet, endpoint.subnet(), 1));
-    let network = (is_public && is_v6).then(|| (Unit::Network, endpoint.wide_subnet(), 2));
-    let units = [Some((Unit::Host, host, 0)), subnet, network].into_iter().flatten().filter(move |_| len > 0);
+    let wide = (is_public && is_v6).then(|| (Unit::WideSubnet, endpoint.wide_subnet(), 2));
+    let units = [Some((Unit::Host, host, 0)), subnet, wide].into_iter().flatten().filter(move |_| len > 0);
     units.map(move |(unit, number, level)| {
         let hash = key.hash(number, level, family);
         (unit, [reduce(hash as u32, len), reduce((hash >> 32) as u32, len)])

@@ -5,19 +5,19 @@ use core::cmp::Reverse;
 use heapless::Vec;
 
 use super::caps::{self, Refusal};
-use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp, is_own};
-use super::{PeerSlotsMut, PeerStore, Room, Shelf, Swarm};
+use super::members::{At, CHUNK, Chunk, Lifetime, Members, Peer, Stamp, is_own};
+use super::{FamilyChunk, NewPeer, PeerSlotsMut, PeerStore, Room, Swarm};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::{Ix, Slot};
 use crate::base::rng::Rng;
 
 /// Number of swarms compared for eviction.
 const CANDIDATES: usize = 16;
-/// The inverse of the part of all swarms reserved for those with a single peer.
+/// Divisor of the number of swarms that yields how many are reserved for those with a single peer.
 ///
 /// It lets new swarms grow even if an attacker holds all others with two peers each.
 const SINGLES_RESERVE: usize = 8;
-/// The inverse of the part of all swarms beyond which the peers of one subnet make it crowded.
+/// Divisor of the number of swarms that yields how many peers of one subnet make it crowded.
 ///
 /// Swarms from crowded subnets are evicted first.
 const CROWD_SHARE: usize = 64;
@@ -31,18 +31,18 @@ const STEP_PEERS: usize = 1000;
 pub(super) const PIECE: usize = 256;
 
 impl PeerStore {
-    /// Makes room for another peer of this swarm, evicting from the largest users.
+    /// Makes room for a peer, evicting from the largest swarms and subnets.
     pub(super) fn make_room<const M: usize>(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
-        infohash: &InfoHash,
+        peer: NewPeer<'_>,
         now: Stamp,
-        ids: &[NodeId],
         rng: &mut Rng,
     ) -> Result<Room, Refusal>
     where
-        Chunk<M>: Shelf,
+        Chunk<M>: FamilyChunk,
     {
+        let NewPeer { infohash, ids, .. } = peer;
         let family = Chunk::<M>::FAMILY.index();
         if slots.swarms.is_empty() || Chunk::<M>::of(slots).is_empty() || self.rules.per_swarm == 0 {
             return Err(Refusal::Full);
@@ -53,7 +53,7 @@ impl PeerStore {
         }
         let own = self.members_of(slots.swarms, infohash, family);
         if own.count() >= usize::from(self.rules.per_swarm) {
-            return Ok(Room::OwnPlace);
+            return Ok(Room::Replacement);
         }
         if self.lacks_chunk::<M>(slots, infohash) {
             self.sweep_step(slots, now);
@@ -70,7 +70,7 @@ impl PeerStore {
                 .max_by_key(|&(chunks, _)| chunks);
             let Some((chunks, largest)) = largest else { return Err(Refusal::Full) };
             if own.chunks() >= chunks {
-                return Ok(Room::OwnPlace);
+                return Ok(Room::Replacement);
             }
             self.evict_chunk::<M>(slots, largest, now, rng);
         }
@@ -80,13 +80,14 @@ impl PeerStore {
     /// Whether another peer needs a chunk and none is free.
     fn lacks_chunk<const M: usize>(&self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) -> bool
     where
-        Chunk<M>: Shelf,
+        Chunk<M>: FamilyChunk,
     {
         let family = Chunk::<M>::FAMILY.index();
         self.chunks[family].is_full(Chunk::<M>::of(slots))
             && self.members_of(slots.swarms, infohash, family).is_packed()
     }
 
+    /// Evicts the swarm of the lowest priority among some that are drawn.
     fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, ids: &[NodeId], now: Stamp, rng: &mut Rng) {
         self.sweep_step(slots, now);
         if !self.swarms.is_full(slots.swarms) {
@@ -103,19 +104,19 @@ impl PeerStore {
                 swarms[ix].peers() <= most_peers
                     && (crowding > 0 || is_reserve_used || swarms[ix].peers() > 1)
             };
-            let worth_of = |&&(crowding, ix): &&(usize, Ix)| {
-                (Reverse(crowding), worth(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
+            let rank = |&&(crowding, ix): &&(usize, Ix)| {
+                (Reverse(crowding), priority(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
             };
-            drawn.iter().filter(may_go).min_by_key(worth_of).map(|&(_, ix)| ix)
+            drawn.iter().filter(may_go).min_by_key(rank).map(|&(_, ix)| ix)
         };
         // A swarm too large to be removed at once is evicted only if there is no other, and in pieces.
         let least = least(PIECE).or_else(|| self.singles.some()).or_else(|| least(usize::MAX));
         if let Some(ix) = least {
-            self.purge(slots, ix, (now, 0), PIECE);
+            self.purge(slots, ix, Lifetime { now, ttl: 0 }, PIECE);
         }
     }
 
-    /// Returns how crowded the subnets of a swarm's peers are: 0 if any of those checked is not.
+    /// Returns how crowded the subnets of all peers of a swarm are: 0 if any of those checked is not crowded.
     fn crowding(&self, slots: &PeerSlotsMut<'_>, ix: Ix) -> usize {
         if self.rules.by_endpoint {
             return 0;
@@ -125,31 +126,31 @@ impl PeerStore {
         let peers = v4.chain(v6.iter(slots.v6).take(CHUNK).map(Peer::endpoint));
         let crowd = (slots.swarms.len() / CROWD_SHARE).max(LEAST_CROWD);
         peers
-            .map(|peer| usize::from(caps::of_network(self.key, slots.counters, peer)) / crowd)
+            .map(|peer| usize::from(caps::in_wide_subnet(self.key, slots.counters, peer)) / crowd)
             .min()
             .unwrap_or(0)
     }
 
     /// Returns the peer of a swarm to evict.
-    pub(super) fn leaver<const M: usize>(
+    pub(super) fn victim<const M: usize>(
         &self,
         members: &Members,
         chunks: &[Slot<Chunk<M>>],
         now: Stamp,
         rng: &mut Rng,
     ) -> Option<At> {
-        if self.rules.by_endpoint { members.oldest(chunks, now) } else { members.leaver(chunks, now, rng) }
+        if self.rules.by_endpoint { members.oldest(chunks, now) } else { members.victim(chunks, now, rng) }
     }
 
     /// Removes peers of a swarm until a chunk is free.
     fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp, rng: &mut Rng)
     where
-        Chunk<M>: Shelf,
+        Chunk<M>: FamilyChunk,
     {
         let family = Chunk::<M>::FAMILY.index();
         let mut members = slots.swarms[ix].members[family];
         while self.chunks[family].is_full(Chunk::<M>::of(slots))
-            && let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng)
+            && let Some(at) = self.victim(&members, Chunk::<M>::of(slots), now, rng)
         {
             let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family], at);
             self.peers[family] -= 1;
@@ -157,61 +158,55 @@ impl PeerStore {
         }
         let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;
-        self.settle(slots.swarms, ix, before);
+        self.relink(slots.swarms, ix, before);
     }
 
     /// Removes expired peers from the next few swarms.
     ///
-    /// Returns how many of these are left, or 0 if one of them has more to remove.
+    /// Returns how many of these swarms are left, or 0 if one of them has more to remove.
     pub(super) fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
-        let (mut kept, mut peers, mut left) = (0, 0, PIECE);
+        let (mut remaining, mut peers, mut left) = (0, 0, PIECE);
         for _ in 0..self.used.len().min(STEP_SWARMS) {
-            let Some(ix) = self.turn_hand(slots.swarms) else { break };
+            let Some(ix) = self.advance_sweep(slots.swarms) else { break };
             let before = slots.swarms[ix].peers();
-            let is_left = self.purge(slots, ix, (now, self.rules.ttl_secs), left);
+            let is_left = self.purge(slots, ix, Lifetime { now, ttl: self.rules.ttl_secs }, left);
             let after = if is_left { slots.swarms[ix].peers() } else { 0 };
             left -= before - after;
             if left == 0 {
-                self.hand = if is_left { ix } else { self.hand };
+                self.sweep_next = if is_left { ix } else { self.sweep_next };
                 return 0;
             }
-            (kept, peers) = (kept + u64::from(is_left), peers + before);
+            (remaining, peers) = (remaining + u64::from(is_left), peers + before);
             if peers >= STEP_PEERS {
                 break;
             }
         }
-        kept
+        remaining
     }
 
     /// Returns the swarm to sweep next.
-    pub(super) fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
-        let ix = self.hand.some().or_else(|| self.used.front())?;
-        self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
+    pub(super) fn advance_sweep(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
+        let ix = self.sweep_next.some().or_else(|| self.used.front())?;
+        self.sweep_next = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
         Some(ix)
     }
 
-    /// Removes up to `most` peers of a swarm that are at least `ttl` old, and returns whether the swarm still
-    /// exists.
-    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32), most: usize) -> bool {
+    /// Removes up to `most` expired peers of a swarm, and returns whether the swarm still exists.
+    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: Lifetime, most: usize) -> bool {
         let before = slots.swarms[ix].peers();
         self.purge_in::<6>(slots, ix, life, most);
         let gone = before - slots.swarms[ix].peers();
         self.purge_in::<18>(slots, ix, life, most - gone);
         let after = slots.swarms[ix].peers();
         if after < before {
-            self.settle(slots.swarms, ix, before);
+            self.relink(slots.swarms, ix, before);
         }
         after > 0
     }
 
-    fn purge_in<const M: usize>(
-        &mut self,
-        slots: &mut PeerSlotsMut<'_>,
-        ix: Ix,
-        life: (Stamp, u32),
-        most: usize,
-    ) where
-        Chunk<M>: Shelf,
+    fn purge_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: Lifetime, most: usize)
+    where
+        Chunk<M>: FamilyChunk,
     {
         let family = Chunk::<M>::FAMILY.index();
         let mut members = slots.swarms[ix].members[family];
@@ -229,11 +224,11 @@ impl PeerStore {
     }
 }
 
-/// Returns the value of keeping a swarm.
+/// Returns the priority with which a swarm is kept.
 ///
-/// Other nodes look for it here if it is close to our id, and more of them the more peers it has. One bit of
+/// Other nodes look for a swarm here if it is close to our id, and more of them do the more peers it has. One bit of
 /// closeness weighs as much as twice the peers.
-fn worth(swarm: &Swarm, ids: &[NodeId]) -> u32 {
+fn priority(swarm: &Swarm, ids: &[NodeId]) -> u32 {
     let target = NodeId::from(swarm.infohash);
     let closeness = ids.iter().map(|id| id.common_prefix_len(&target)).max().unwrap_or(0);
     closeness + swarm.peers().checked_ilog2().unwrap_or(0)

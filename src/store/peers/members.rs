@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 /// Number of peers in a chunk; small, because most swarms are tiny.
 pub(super) const CHUNK: usize = 4;
 
-/// A peer as returned by getters and counted by scrapes.
+/// A peer as getters return it and scrapes count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredPeer {
     pub(crate) endpoint: Endpoint,
@@ -48,7 +48,9 @@ pub(super) struct Peer<const M: usize> {
     rest: u32,
 }
 
+/// The bit of `rest` that marks a seed.
 const SEED: u32 = 1 << 22;
+/// The bits of `rest` with the first filter index.
 const INDEX_MASK: u32 = 0x7ff;
 
 impl<const M: usize> Peer<M> {
@@ -113,8 +115,10 @@ pub(super) fn is_own(endpoint: Endpoint) -> bool {
     endpoint.ip().is_unspecified()
 }
 
+/// Number of bits of a stamp: what fits into a peer besides its other fields.
 const TIME_BITS: u32 = 25;
 const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
+/// Half the range of a stamp, beyond which an age counts as negative.
 const HALF: u32 = 1 << (TIME_BITS - 1);
 
 /// A time in seconds modulo 2^25; ages up to half a year are exact.
@@ -139,6 +143,13 @@ impl Stamp {
     }
 }
 
+/// The current time and the seconds after which a peer expires.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetime {
+    pub(super) now: Stamp,
+    pub(super) ttl: u32,
+}
+
 /// The position of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
@@ -155,8 +166,8 @@ pub(super) struct At {
 pub(super) struct Members {
     chunks: List,
     count: u16,
-    /// Whether one subnet had a large part of the swarm when the last peer was added.
-    is_crowd: bool,
+    /// Whether a subnet was crowded when the last peer was added.
+    is_crowded: bool,
     /// When a peer was last added or refreshed.
     newest: Stamp,
 }
@@ -168,7 +179,8 @@ impl At {
 }
 
 impl Members {
-    pub(super) const EMPTY: Self = Self { chunks: List::EMPTY, count: 0, is_crowd: false, newest: Stamp(0) };
+    pub(super) const EMPTY: Self =
+        Self { chunks: List::EMPTY, count: 0, is_crowded: false, newest: Stamp(0) };
 
     pub(super) const fn count(&self) -> usize {
         self.count as usize
@@ -183,9 +195,14 @@ impl Members {
         self.count().is_multiple_of(CHUNK)
     }
 
-    /// Checks whether one subnet has a large part of the swarm.
-    pub(super) fn watch<const M: usize>(&mut self, chunks: &[Slot<Chunk<M>>], now: Stamp, rng: &mut Rng) {
-        self.is_crowd = self.has_crowd(chunks, now, rng);
+    /// Records whether a subnet is crowded.
+    pub(super) fn check_crowding<const M: usize>(
+        &mut self,
+        chunks: &[Slot<Chunk<M>>],
+        now: Stamp,
+        rng: &mut Rng,
+    ) {
+        self.is_crowded = self.has_crowded_subnet(chunks, now, rng);
     }
 
     /// Whether any peer is younger than `ttl` seconds.
@@ -223,7 +240,7 @@ impl Members {
         &self,
         chunks: &[Slot<Chunk<M>>],
         compact: &[u8; M],
-        (now, ttl): (Stamp, u32),
+        Lifetime { now, ttl }: Lifetime,
     ) -> Option<bool> {
         let At { chunk, index } = self.find(chunks, compact, false)?;
         let peer = &chunks[chunk].peers[index];
@@ -322,14 +339,14 @@ impl Members {
         peer
     }
 
-    /// Removes up to `most` peers that are at least `ttl` seconds old, and passes each to `gone`.
+    /// Removes up to `most` expired peers, and passes each to `removed`.
     pub(super) fn remove_expired<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
         pool: &mut Pool,
-        (now, ttl): (Stamp, u32),
+        Lifetime { now, ttl }: Lifetime,
         most: usize,
-        mut gone: impl FnMut(Peer<M>),
+        mut removed: impl FnMut(Peer<M>),
     ) {
         let least = self.count().saturating_sub(most);
         let (mut chunk, mut kept) = (self.chunks.front(), 0);
@@ -345,7 +362,7 @@ impl Members {
                 }
             } else {
                 // The last peer takes its position and is visited next.
-                gone(self.remove(chunks, pool, At { chunk: ix, index }));
+                removed(self.remove(chunks, pool, At { chunk: ix, index }));
             }
         }
     }
@@ -355,7 +372,7 @@ impl Members {
         &self,
         chunks: &[Slot<Chunk<M>>],
         noseed: bool,
-        (now, ttl): (Stamp, u32),
+        Lifetime { now, ttl }: Lifetime,
         rng: &mut Rng,
         out: &mut [u8],
     ) -> usize {
@@ -367,7 +384,7 @@ impl Members {
         let unwanted = if noseed { SEED } else { 0 };
         // If all fit, the start does not matter.
         let start = if left > room { rng.below(left) } else { 0 };
-        if self.is_crowd && left > room {
+        if self.is_crowded && left > room {
             let is_wanted = |peer: &Peer<M>| peer.is_live(now, ttl) && peer.rest & unwanted == 0;
             return self.sample_evenly(chunks, start, is_wanted, rng, out.as_chunks_mut::<M>().0);
         }

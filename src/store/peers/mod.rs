@@ -1,18 +1,19 @@
 //! The store of announced peers, by infohash (BEP 5, BEP 32, BEP 33).
 //!
 //! - `caps`: limits per source and subnet, with a count-min sketch
-//! - `crowd`: fairness between the subnets in a swarm
 //! - `eviction`: making room, and removing expired peers
+//! - `fairness`: fairness between the subnets in a swarm
 //! - `members`: the peers of one swarm and family, in small chunks
 //! - `own`: our own announces
 //! - `sampler`: the infohashes returned for `sample_infohashes` (BEP 51)
+//! - `tests`: contents, lifetimes and costs of the whole store
 //!
 //! All memory is in slices of fixed size: swarms, chunks of peers for each family, and counters that limit each
-//! source. When they are full, the largest users are evicted from first.
+//! source. When they are full, the largest swarms and subnets are evicted from first.
 
 mod caps;
-mod crowd;
 mod eviction;
+mod fairness;
 mod members;
 mod own;
 mod sampler;
@@ -30,7 +31,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use caps::Caps;
 pub(crate) use caps::Refusal;
-use members::{CHUNK, Members, Peer, Stamp, compact, is_own};
+use members::{CHUNK, Lifetime, Members, Peer, Stamp, compact, is_own};
 pub(crate) use members::{Chunk, StoredPeer};
 pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, SampleResult};
 
@@ -45,7 +46,7 @@ pub(crate) struct PeerRules {
     /// Maximum number of peers from one IPv4 address or one IPv6 /64, over all swarms.
     pub(crate) per_source: u16,
     /// Maximum number of peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
-    pub(crate) per_network: u16,
+    pub(crate) per_subnet: u16,
     /// Identifies peers by full endpoint and disables the caps, for many nodes on one host.
     ///
     /// Otherwise an IP address has one peer in a swarm (BEP 33).
@@ -60,14 +61,33 @@ impl Default for PeerRules {
             ttl_secs: 45 * 60,
             per_swarm: 2000,
             per_source: 128,
-            per_network: 512,
+            per_subnet: 512,
             by_endpoint: false,
             sample_secs: 5 * 60,
         }
     }
 }
 
-/// Result of an accepted announce.
+/// A peer to store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewPeer<'a> {
+    pub(crate) infohash: &'a InfoHash,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seed: bool,
+    /// Our own ids: swarms close to them are kept longer.
+    pub(crate) ids: &'a [NodeId],
+}
+
+/// A query for peers of one family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerQuery<'a> {
+    pub(crate) infohash: &'a InfoHash,
+    pub(crate) family: Family,
+    /// Whether seeds are left out (BEP 33).
+    pub(crate) noseed: bool,
+}
+
+/// The result of an accepted announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announced {
     /// The peer is new.
@@ -114,6 +134,7 @@ pub(crate) struct Swarm {
     infohash: InfoHash,
     members: [Members; 2],
     next_in_chain: Ix,
+    /// The first swarm of the hash chain with this slot's number.
     chain: Ix,
 }
 
@@ -162,7 +183,7 @@ pub(crate) struct PeerStore {
     singles: Ix,
     single_count: u32,
     /// The swarm to sweep next.
-    hand: Ix,
+    sweep_next: Ix,
     chunks: [Pool; 2],
     peers: [u32; 2],
     /// Number of our own announces among the peers.
@@ -187,7 +208,7 @@ enum Room {
     /// In one of its chunks, or in a free one.
     Chunk,
     /// In place of one of its peers.
-    OwnPlace,
+    Replacement,
 }
 
 /// Number of complete sweeps within the lifetime of a peer.
@@ -202,7 +223,7 @@ impl PeerStore {
             used: List::EMPTY,
             singles: Ix::NONE,
             single_count: 0,
-            hand: Ix::NONE,
+            sweep_next: Ix::NONE,
             chunks: [Pool::default(); 2],
             peers: [0; 2],
             own: [0; 2],
@@ -218,47 +239,34 @@ impl PeerStore {
     }
 
     /// Stores or refreshes a peer.
-    ///
-    /// `ids` are our own ids; swarms close to them are worth more.
-    #[expect(clippy::too_many_arguments)]
     pub(crate) fn announce(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
-        infohash: &InfoHash,
-        peer: Endpoint,
-        seed: bool,
-        ids: &[NodeId],
+        peer: NewPeer<'_>,
         now: Instant,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal> {
-        if peer.port() == 0 {
+        if peer.endpoint.port() == 0 {
             return Err(Refusal::Port);
         }
-        self.start_sweeping(now);
-        match peer.family() {
-            Family::V4 => self.announce_in::<6>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
-            Family::V6 => self.announce_in::<18>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
-        }
+        self.insert(slots, peer, now, rng)
     }
 
     /// Writes peers of a swarm in compact form (6 or 18 bytes each), and returns their number.
     ///
-    /// They are a uniform random sample if more are known than fit in `out`; seeds are left out if `noseed` (BEP
-    /// 33).
-    #[expect(clippy::too_many_arguments)]
+    /// If more are stored than fit in `out`, they are a uniform random sample.
     pub(crate) fn sample(
         &self,
         slots: PeerSlots<'_>,
-        infohash: &InfoHash,
-        family: Family,
-        noseed: bool,
+        query: PeerQuery<'_>,
         now: Instant,
         rng: &mut Rng,
         out: &mut [u8],
     ) -> usize {
+        let PeerQuery { infohash, family, noseed } = query;
         let Some(ix) = self.find(slots.swarms, infohash) else { return 0 };
         let members = &slots.swarms[ix].members[family.index()];
-        let life = (Stamp::at(now), self.rules.ttl_secs);
+        let life = Lifetime { now: Stamp::at(now), ttl: self.rules.ttl_secs };
         match family {
             Family::V4 => members.sample(slots.v4, noseed, life, rng, out),
             Family::V6 => members.sample(slots.v6, noseed, life, rng, out),
@@ -321,12 +329,12 @@ impl PeerStore {
             .map(|ix| slots.swarms[ix].infohash)
     }
 
-    /// Returns the number of infohashes stored, including expired ones that are not swept yet.
+    /// Returns the number of infohashes stored, including expired ones that have not been swept.
     pub(crate) const fn infohash_count(&self) -> usize {
         self.used.len()
     }
 
-    /// Returns the number of peers stored for others, including expired ones that are not swept yet.
+    /// Returns the number of peers of others, including expired ones that have not been swept.
     pub(crate) const fn peer_count(&self, family: Family) -> usize {
         (self.peers[family.index()] - self.own[family.index()]) as usize
     }
@@ -364,10 +372,10 @@ impl PeerStore {
     /// This only frees memory: expired peers are never returned.
     pub(crate) fn sweep(&mut self, slots: &mut PeerSlotsMut<'_>, now: Instant) {
         let swarms = self.used.len() as u64;
-        let kept = self.sweep_step(slots, Stamp::at(now));
-        // After a swarm that expired completely there may be more, so the next step follows soon.
+        let remaining = self.sweep_step(slots, Stamp::at(now));
+        // A swarm that expired completely may be followed by others, so the next step follows soon.
         let round = u64::from(self.rules.ttl_secs) * 1_000_000 / SWEEPS_PER_LIFE;
-        let pause = round.saturating_mul(kept) / swarms.max(1);
+        let pause = round.saturating_mul(remaining) / swarms.max(1);
         self.sweep_due = now + Duration::from_micros(pause.max(1000));
     }
 
@@ -376,7 +384,7 @@ impl PeerStore {
         slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
         slots.counters.fill(0);
         (self.swarms, self.used) = (Pool::default(), List::EMPTY);
-        (self.singles, self.single_count, self.hand) = (Ix::NONE, 0, Ix::NONE);
+        (self.singles, self.single_count, self.sweep_next) = (Ix::NONE, 0, Ix::NONE);
         (self.chunks, self.peers, self.own) = ([Pool::default(); 2], [0; 2], [0; 2]);
         self.sampler = Sampler::default();
     }
@@ -387,35 +395,41 @@ impl PeerStore {
         }
     }
 
-    fn announce_in<const M: usize>(
+    /// Stores or refreshes a peer, which may be our own.
+    fn insert(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
-        infohash: &InfoHash,
-        endpoint: Endpoint,
-        (seed, ids): (bool, &[NodeId]),
+        peer: NewPeer<'_>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal> {
+        self.start_sweeping(now);
+        match peer.endpoint.family() {
+            Family::V4 => self.insert_in::<6>(slots, peer, Stamp::at(now), rng),
+            Family::V6 => self.insert_in::<18>(slots, peer, Stamp::at(now), rng),
+        }
+    }
+
+    fn insert_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        peer: NewPeer<'_>,
         now: Stamp,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal>
     where
-        Chunk<M>: Shelf,
+        Chunk<M>: FamilyChunk,
     {
-        let family = Chunk::<M>::FAMILY.index();
-        let compact = compact::<M>(endpoint);
-        let by_port = self.rules.by_endpoint && !is_own(endpoint);
-        if let Some(ix) = self.find(slots.swarms, infohash) {
-            let mut members = slots.swarms[ix].members[family];
-            if let Some(at) = members.find(Chunk::<M>::of(slots), &compact, by_port) {
-                members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
-                slots.swarms[ix].members[family] = members;
-                let peers = slots.swarms[ix].peers();
-                self.settle(slots.swarms, ix, peers);
-                return Ok(Announced::Refreshed);
-            }
+        let compact = compact::<M>(peer.endpoint);
+        if self.refresh_in(slots, peer, compact, now) {
+            return Ok(Announced::Refreshed);
         }
+        let NewPeer { infohash, endpoint, seed, .. } = peer;
         if let Some(refusal) = self.refusal(slots, endpoint) {
             return Err(refusal);
         }
-        let room = self.make_room::<M>(slots, infohash, now, ids, rng)?;
+        let family = Chunk::<M>::FAMILY.index();
+        let room = self.make_room::<M>(slots, peer, now, rng)?;
         let peer = Peer::<M>::new(compact, seed, now);
         let ix = match self.find(slots.swarms, infohash) {
             Some(ix) => ix,
@@ -425,23 +439,23 @@ impl PeerStore {
         match room {
             Room::Chunk => {
                 let (chunks, pool) = (Chunk::<M>::of(slots), &mut self.chunks[family]);
-                let is_in = members.insert(chunks, pool, ix, peer, now, rng);
-                debug_assert!(is_in);
+                let is_inserted = members.insert(chunks, pool, ix, peer, now, rng);
+                debug_assert!(is_inserted);
                 self.peers[family] += 1;
             }
-            Room::OwnPlace => {
-                if let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng) {
+            Room::Replacement => {
+                if let Some(at) = self.victim(&members, Chunk::<M>::of(slots), now, rng) {
                     let gone = members.replace(Chunk::<M>::of(slots), at, peer, now);
                     self.uncount(slots, gone.endpoint());
                 }
             }
         }
         if !self.rules.by_endpoint {
-            members.watch(Chunk::<M>::of(slots), now, rng);
+            members.check_crowding(Chunk::<M>::of(slots), now, rng);
         }
         let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;
-        self.settle(slots.swarms, ix, before);
+        self.relink(slots.swarms, ix, before);
         if is_own(endpoint) {
             self.own[family] += 1;
         } else if !self.rules.by_endpoint {
@@ -450,14 +464,38 @@ impl PeerStore {
         Ok(Announced::Stored)
     }
 
+    /// Updates a peer that is stored already, and returns whether it is.
+    fn refresh_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        peer: NewPeer<'_>,
+        compact: [u8; M],
+        now: Stamp,
+    ) -> bool
+    where
+        Chunk<M>: FamilyChunk,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let by_port = self.rules.by_endpoint && !is_own(peer.endpoint);
+        let Some(ix) = self.find(slots.swarms, peer.infohash) else { return false };
+        let mut members = slots.swarms[ix].members[family];
+        let Some(at) = members.find(Chunk::<M>::of(slots), &compact, by_port) else { return false };
+        members.refresh(Chunk::<M>::of(slots), at, compact, peer.seed, now);
+        slots.swarms[ix].members[family] = members;
+        let peers = slots.swarms[ix].peers();
+        self.relink(slots.swarms, ix, peers);
+        true
+    }
+
     fn refusal(&self, slots: &PeerSlotsMut<'_>, endpoint: Endpoint) -> Option<Refusal> {
         if self.rules.by_endpoint || is_own(endpoint) {
             return None;
         }
-        let caps = Caps { per_source: self.rules.per_source, per_network: self.rules.per_network };
+        let caps = Caps { per_source: self.rules.per_source, per_subnet: self.rules.per_subnet };
         caps::refusal(self.key, slots.counters, caps, endpoint)
     }
 
+    /// Reverts the counts of a peer that was removed.
     fn uncount(&mut self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
         if is_own(endpoint) {
             self.own[endpoint.family().index()] -= 1;
@@ -491,12 +529,12 @@ impl PeerStore {
     }
 
     /// Updates the position of a swarm whose number of peers changed, and frees it if it is empty.
-    fn settle(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix, peers_before: usize) {
+    fn relink(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix, peers_before: usize) {
         if peers_before > 1 && swarms[ix].peers() > 1 {
             return;
         }
-        if self.hand == ix {
-            self.turn_hand(swarms);
+        if self.sweep_next == ix {
+            self.advance_sweep(swarms);
         }
         if self.singles == ix {
             self.singles = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
@@ -533,7 +571,7 @@ impl PeerStore {
 }
 
 /// Access to the chunks of one family in the memory of a store.
-trait Shelf: Sized {
+trait FamilyChunk: Sized {
     const FAMILY: Family;
 
     fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]);
@@ -543,7 +581,7 @@ trait Shelf: Sized {
     }
 }
 
-impl Shelf for Chunk<6> {
+impl FamilyChunk for Chunk<6> {
     const FAMILY: Family = Family::V4;
 
     fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {
@@ -551,7 +589,7 @@ impl Shelf for Chunk<6> {
     }
 }
 
-impl Shelf for Chunk<18> {
+impl FamilyChunk for Chunk<18> {
     const FAMILY: Family = Family::V6;
 
     fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {

@@ -1,45 +1,41 @@
 //! Our own announces, stored beside those of others.
 //!
 //! They are stored under the unspecified address, which no other peer can have: the external address becomes known
-//! later than the announces and may change. It is filled in whenever they are returned. They do not count towards
-//! any cap, nor as peers that were announced to this node.
+//! later than the announces and may change. The external address is filled in whenever they are returned. They do
+//! not count towards any cap, nor as peers that others announced to this node.
 
 use super::caps::Refusal;
-use super::members::{Chunk, Stamp, compact};
-use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Shelf};
+use super::members::{Chunk, Lifetime, Stamp, compact};
+use super::{Announced, FamilyChunk, NewPeer, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::bloom::{BloomFilter, filter_indices};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 
-/// Returns the placeholder endpoint of our own announce.
-const fn stand_in(family: Family, port: u16) -> Endpoint {
-    match family {
-        Family::V4 => Endpoint::v4([0; 4], port),
-        Family::V6 => Endpoint::v6([0; 16], port),
+impl<'a> NewPeer<'a> {
+    /// Describes our own peer; port 0 means the external port.
+    pub(crate) const fn own(
+        infohash: &'a InfoHash,
+        family: Family,
+        port: u16,
+        seed: bool,
+        ids: &'a [NodeId],
+    ) -> Self {
+        Self { infohash, endpoint: placeholder(family, port), seed, ids }
     }
 }
 
 impl PeerStore {
-    /// Stores or refreshes our own announce; port 0 means the external port.
-    #[expect(clippy::too_many_arguments)]
+    /// Stores or refreshes our own announce, made by [`NewPeer::own`].
     pub(crate) fn announce_own(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
-        infohash: &InfoHash,
-        family: Family,
-        port: u16,
-        (seed, ids): (bool, &[NodeId]),
+        peer: NewPeer<'_>,
         now: Instant,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal> {
-        self.start_sweeping(now);
-        let endpoint = stand_in(family, port);
-        match family {
-            Family::V4 => self.announce_in::<6>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
-            Family::V6 => self.announce_in::<18>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
-        }
+        self.insert(slots, peer, now, rng)
     }
 
     /// Removes our own announce.
@@ -73,14 +69,14 @@ impl PeerStore {
         now: Instant,
     ) {
         let Some(ix) = self.find(slots.swarms, infohash) else { return };
-        let life = (Stamp::at(now), self.rules.ttl_secs);
+        let life = Lifetime { now: Stamp::at(now), ttl: self.rules.ttl_secs };
         for (family, own) in Family::ALL.into_iter().zip(own) {
             let Some(own) = own.filter(|_| self.has_own(family)) else { continue };
             let members = slots.swarms[ix].members[family.index()];
-            let stand_in = stand_in(family, 0);
+            let placeholder = placeholder(family, 0);
             let seed = match family {
-                Family::V4 => members.seed_flag(slots.v4, &compact::<6>(stand_in), life),
-                Family::V6 => members.seed_flag(slots.v6, &compact::<18>(stand_in), life),
+                Family::V4 => members.seed_flag(slots.v4, &compact::<6>(placeholder), life),
+                Family::V6 => members.seed_flag(slots.v6, &compact::<18>(placeholder), life),
             };
             if let Some(seed) = seed {
                 let indices =
@@ -93,19 +89,27 @@ impl PeerStore {
 
     fn forget_own_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash)
     where
-        Chunk<M>: Shelf,
+        Chunk<M>: FamilyChunk,
     {
         let family = Chunk::<M>::FAMILY;
         let Some(ix) = self.find(slots.swarms, infohash) else { return };
         let mut members = slots.swarms[ix].members[family.index()];
-        let stand_in = compact::<M>(stand_in(family, 0));
-        let Some(at) = members.find(Chunk::<M>::of(slots), &stand_in, false) else { return };
+        let placeholder = compact::<M>(placeholder(family, 0));
+        let Some(at) = members.find(Chunk::<M>::of(slots), &placeholder, false) else { return };
         let before = slots.swarms[ix].peers();
         let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family.index()], at);
         slots.swarms[ix].members[family.index()] = members;
         self.peers[family.index()] -= 1;
         self.uncount(slots, gone.endpoint());
-        self.settle(slots.swarms, ix, before);
+        self.relink(slots.swarms, ix, before);
+    }
+}
+
+/// Returns the placeholder endpoint of our own announce.
+const fn placeholder(family: Family, port: u16) -> Endpoint {
+    match family {
+        Family::V4 => Endpoint::v4([0; 4], port),
+        Family::V6 => Endpoint::v6([0; 16], port),
     }
 }
 

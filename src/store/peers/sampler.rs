@@ -15,10 +15,10 @@ pub(crate) const MAX_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// Maximum number of swarms that are all visited to draw a subset.
 ///
 /// If there are more, only some are drawn, so that no response takes a tenth of a millisecond.
-const SURVEYED: usize = 1024;
+const MAX_SCANNED: usize = 1024;
 
 /// Maximum number of swarms that are drawn.
-const PROBES: usize = 1024;
+const MAX_DRAWS: usize = 1024;
 
 /// The result of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct SampleResult {
     /// If not all are returned, expired ones count until they are swept, which is within about an eighth of a
     /// peer's lifetime: an exact count would visit every swarm for each response.
     pub(crate) stored: usize,
-    /// How long further queries reveal nothing or little new.
+    /// How long further queries return the same infohashes, or few others.
     pub(crate) interval: Duration,
 }
 
@@ -66,7 +66,7 @@ impl PeerStore {
         let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
         let slots = &slots.swarms[..self.swarms.touched()];
         let is_live = |swarm: &Swarm| swarm.is_live(now, ttl);
-        let draw = if slots.len() <= SURVEYED { draw_from_all } else { draw_at_random };
+        let draw = if slots.len() <= MAX_SCANNED { draw_from_all } else { draw_at_random };
         let count = draw(slots, &is_live, subset, rng);
         for at in (1..count).rev() {
             subset.swap(at, rng.below(at + 1));
@@ -93,7 +93,7 @@ fn draw_from_all(
     seen.min(subset.len())
 }
 
-/// Draws at most [`PROBES`] slots; if many of them are empty, the subset is smaller than requested.
+/// Draws at most [`MAX_DRAWS`] slots; if many of them are empty, the subset is smaller than requested.
 fn draw_at_random(
     slots: &[Slot<Swarm>],
     is_live: &dyn Fn(&Swarm) -> bool,
@@ -101,7 +101,7 @@ fn draw_at_random(
     rng: &mut Rng,
 ) -> usize {
     let mut count = 0;
-    for _ in 0..PROBES {
+    for _ in 0..MAX_DRAWS {
         if count == subset.len() {
             break;
         }

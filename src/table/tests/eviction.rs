@@ -16,7 +16,7 @@ fn fitting(world: &mut World, part: u64) -> Contact {
 }
 
 #[test]
-fn b42_15_an_id_that_fits_its_address_counts_before_speed() {
+fn b42_15_an_id_that_matches_its_address_counts_before_speed() {
     let mut world = World::new(192, 192);
     let misfits = world.fill(0);
     let slow = fitting(&mut world, 3);
@@ -35,7 +35,7 @@ fn b42_15_an_id_that_fits_its_address_counts_before_speed() {
 }
 
 #[test]
-fn b42_15_an_id_that_fits_displaces_nobody_who_is_known_for_long_nor_before_it_has_answered() {
+fn b42_15_a_matching_id_evicts_no_node_known_for_long_and_none_before_it_has_responded() {
     let mut world = World::new(192, 192);
     let misfits = world.fill(0);
     for part in 0..8 {
@@ -59,7 +59,7 @@ fn b42_15_an_id_that_fits_displaces_nobody_who_is_known_for_long_nor_before_it_h
 }
 
 #[test]
-fn b42_15_of_equally_good_replacements_one_that_fits_moves_up_first() {
+fn b42_15_of_equally_good_replacements_one_with_a_matching_id_is_promoted_first() {
     let mut world = World::new(192, 192);
     let nodes = world.fill(0);
     // All are known for long, so that newcomers become replacements.

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::vec;
 use std::vec::Vec;
 
-use super::shares::MAX_SUBNET_PER_BUCKET;
+use super::shares::WIDE_SUBNET_PER_BUCKET;
 use super::*;
 use crate::base::rng::Rng;
 
@@ -81,7 +81,7 @@ impl World {
 
     fn reply_after(&mut self, contact: Contact, rtt: Duration) -> InsertResult {
         let (table, mut slots, now) = self.slots();
-        table.on_reply(&mut slots, contact, rtt, now)
+        table.on_response(&mut slots, contact, rtt, now)
     }
 
     fn reply(&mut self, contact: Contact) -> InsertResult {
@@ -236,11 +236,11 @@ impl World {
                 assert!(entry.id != self.own && entry.id != NodeId::ZERO && entry.failures < HOPELESS);
                 assert!(ids.insert(entry.id) && ips.insert(entry.endpoint.ip()));
                 pinging += u32::from(entry.pinging);
-                subnets.push(entry.endpoint.lan());
+                subnets.push(entry.endpoint.wide_subnet());
             }
             assert_eq!(pinging, u32::from(head.pinging), "at most one ping in flight");
-            for lan in &subnets {
-                assert!(subnets.iter().filter(|other| *other == lan).count() <= MAX_SUBNET_PER_BUCKET);
+            for subnet in &subnets {
+                assert!(subnets.iter().filter(|other| *other == subnet).count() <= WIDE_SUBNET_PER_BUCKET);
             }
         }
         assert_eq!(table.len(), len);

@@ -59,7 +59,7 @@ proptest! {
                 10 => { in_flight.extend(world.next_ping()); 0 }
                 11 => {
                     let (table, mut slots, now) = world.slots();
-                    table.restore(&mut slots, contact, None, [Duration::ZERO; 2], now);
+                    table.restore(&mut slots, contact, None, Ages::default(), now);
                     0
                 }
                 12 => {

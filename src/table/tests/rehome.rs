@@ -25,7 +25,7 @@ fn filled(seed: [u8; 32], entries: usize, replacements: usize, nodes: usize) -> 
         let bucket = world.rng.below(8) as u32;
         let node = world.node(bucket);
         let (table, mut slots, now) = world.slots();
-        table.restore(&mut slots, node, None, [Duration::ZERO; 2], now);
+        table.restore(&mut slots, node, None, Ages::default(), now);
     }
     world.check();
     world
@@ -37,7 +37,7 @@ fn restored(world: &World) -> BTreeSet<Endpoint> {
 
 proptest! {
     #[test]
-    fn b42_10_whoever_fits_keeps_its_place_and_its_quality(
+    fn b42_10_nodes_that_fit_keep_their_place_and_quality(
         seed in any::<[u8; 32]>(), entries in 1_usize..450, replacements in 0_usize..200, nodes in 0_usize..500, shared in 0_u32..30,
     ) {
         let mut world = filled(seed, entries, replacements, nodes);

@@ -49,7 +49,7 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
 }
 
 #[test]
-fn the_census_tells_nodes_by_how_they_fare() {
+fn the_occupancy_counts_nodes_by_their_state() {
     let mut world = World::new(192, 192);
     let nodes = world.fill(3);
     let newcomer = world.node(3);
@@ -210,7 +210,7 @@ fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
 }
 
 #[test]
-fn r_21_while_few_are_known_strangers_are_pinged_at_a_time_newest_first_and_once_before_any_twice() {
+fn r_21_while_few_nodes_are_known_querying_nodes_are_pinged_newest_first_and_each_once_before_any_twice() {
     let mut world = World::new(192, 192);
     let strangers: Vec<_> = (0..8).map(|_| world.node(0)).collect();
     for &stranger in &strangers {
@@ -238,7 +238,7 @@ fn r_21_while_few_are_known_strangers_are_pinged_at_a_time_newest_first_and_once
 }
 
 #[test]
-fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
+fn r_10_a_bucket_is_fresh_after_a_response_an_entry_or_a_replacement() {
     let (mut world, nodes) = World::with_full_bucket();
     world.answering_node(0);
     let changed = |world: &World| world.now.secs().since(world.buckets[0].changed);
@@ -292,7 +292,7 @@ fn r_11_refreshes_of_the_last_bucket_reach_its_whole_range() {
 }
 
 #[test]
-fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
+fn r_13_restored_nodes_are_not_listed_until_they_respond() {
     let (mut world, _) = World::with_full_bucket();
     let exported = world.nodes();
     assert_eq!(exported.len(), 8);
@@ -308,7 +308,7 @@ fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
 }
 
 #[test]
-fn r_14_q_20_our_own_id_and_the_zero_id_are_never_kept() {
+fn r_14_q_20_our_own_id_and_the_zero_id_are_never_stored() {
     let mut world = World::new(192, 192);
     for id in [world.own, NodeId::ZERO] {
         let contact = world.host(id);
@@ -348,15 +348,15 @@ fn r_15_an_address_holds_one_entry_and_the_older_stays() {
 #[test]
 fn r_15_a_subnet_gets_two_places_of_a_bucket_and_four_of_a_small_table() {
     let mut world = World::new(192, 192);
-    let mut fates = Vec::new();
+    let mut kinds = Vec::new();
     for host in 0..15 {
         let id = world.node(u32::from(host) / 3).id;
         let contact = Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) };
-        fates.push(if host % 2 == 0 { world.reply(contact).kind } else { world.query(contact) });
+        kinds.push(if host % 2 == 0 { world.reply(contact).kind } else { world.query(contact) });
     }
-    assert_eq!(fates.iter().filter(|&&kind| kind == InsertKind::Ignored).count(), 15 - 4);
-    assert_eq!(fates[2], InsertKind::Ignored);
-    assert_eq!(fates[5..], [InsertKind::Ignored; 10]);
+    assert_eq!(kinds.iter().filter(|&&kind| kind == InsertKind::Ignored).count(), 15 - 4);
+    assert_eq!(kinds[2], InsertKind::Ignored);
+    assert_eq!(kinds[5..], [InsertKind::Ignored; 10]);
     world.check();
 }
 
@@ -379,7 +379,7 @@ fn r_15_a_subnet_gets_a_tenth_of_the_table_and_eight_places_at_most() {
 }
 
 #[test]
-fn h_31_the_first_nodes_of_a_subnet_give_way_when_others_come() {
+fn h_31_the_first_nodes_of_a_subnet_are_evicted_once_others_are_known() {
     let mut world = World::new(192, 192);
     for host in 0..10 {
         let id = world.node(u32::from(host) % 10).id;
@@ -400,7 +400,7 @@ fn h_31_the_first_nodes_of_a_subnet_give_way_when_others_come() {
 }
 
 #[test]
-fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
+fn h_31_surplus_nodes_of_a_subnet_are_evicted_as_others_respond_again() {
     let mut world = World::new(192, 192);
     for host in 0..4 {
         let id = world.node(u32::from(host)).id;
@@ -415,7 +415,7 @@ fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
 }
 
 #[test]
-fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
+fn h_33_a_small_table_crowded_by_one_subnet_explores_three_times_a_minute() {
     let mut world = World::new(400, 192);
     world.answering_node(0);
     let swamp = |world: &mut World, host| {
@@ -441,15 +441,15 @@ fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
 
     // The share of a subnet in a larger table causes no exploration.
     (0..40).for_each(|at| _ = world.answering_node(at % 3));
-    let fates: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
-    assert!(fates.contains(&InsertKind::Ignored));
+    let kinds: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
+    assert!(kinds.contains(&InsertKind::Ignored));
     world.pass(MINUTE);
     assert_eq!(world.next_refresh(), None);
     world.check();
 }
 
 #[test]
-fn h_32_hosts_of_a_private_network_are_no_crowd() {
+fn h_32_hosts_of_a_private_network_are_not_limited() {
     let mut world = World::new(400, 192);
     for host in 0..40 {
         let id = world.node(u32::from(host) % 20).id;
@@ -466,17 +466,17 @@ fn r_15_h_30_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_place
         let own = world.own;
         let (table, mut slots, now) = world.slots();
         *table = Table::new(Family::V6, own, &mut slots, true, now);
-        let reply = |world: &mut World, bucket: u8, network: [u8; 8]| {
+        let reply = |world: &mut World, bucket: u8, subnet: [u8; 8]| {
             let id = world.node(u32::from(bucket % 20)).id;
             let mut ip = [1; 16];
-            ip[..8].copy_from_slice(&network);
+            ip[..8].copy_from_slice(&subnet);
             world.reply(Contact { id, endpoint: Endpoint::v6(ip, 6881) }).kind
         };
         (0..100).for_each(|at| _ = reply(&mut world, at, [0x26, at, 0, 0, 0, 0, 0, 7]));
         let mut places = 0;
         for at in 0..=255 {
-            let network = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
-            places += usize::from(reply(&mut world, at, network) == InsertKind::Added);
+            let subnet = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
+            places += usize::from(reply(&mut world, at, subnet) == InsertKind::Added);
         }
         assert_eq!(places, most);
         world.check();
@@ -510,7 +510,7 @@ fn r_15_an_unproven_node_does_not_keep_the_true_holder_of_its_id_or_address_out(
 }
 
 #[test]
-fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_on_its_bucket() {
+fn r_16_an_address_that_responds_with_another_id_loses_its_entry_and_makes_its_bucket_suspect() {
     let (mut world, nodes) = World::with_full_bucket();
     world.pass(6 * MINUTE);
     world.reply(nodes[1]);
@@ -532,14 +532,14 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
 }
 
 #[test]
-fn r_16_an_address_that_answers_with_our_own_id_loses_its_entry() {
+fn r_16_an_address_that_responds_with_our_own_id_loses_its_entry() {
     let (mut world, node) = World::with_node();
     let kind = world.reply(Contact { id: world.own, endpoint: node.endpoint }).kind;
     assert_eq!((kind, world.table.len()), (InsertKind::IdChanged, 0));
 }
 
 #[test]
-fn r_17_a_query_puts_nobody_into_a_bucket() {
+fn r_17_a_query_adds_no_node_to_a_bucket() {
     let mut world = World::new(192, 192);
     for bucket in 0..20 {
         let node = world.node(bucket);
@@ -553,7 +553,7 @@ fn r_17_a_query_puts_nobody_into_a_bucket() {
 }
 
 #[test]
-fn r_18_neither_a_query_nor_an_answer_moves_a_known_id_to_a_new_address() {
+fn r_18_neither_a_query_nor_a_response_moves_a_known_id_to_a_new_address() {
     let (mut world, node) = World::with_node();
     world.pass(10 * MINUTE);
     let moved = Contact { endpoint: world.node(0).endpoint, ..node };
@@ -707,7 +707,7 @@ fn nodes_that_came_together_are_pinged_one_by_one_before_they_are_questionable()
 }
 
 #[test]
-fn round_trip_times_are_smoothed_and_ages_told() {
+fn round_trip_times_are_smoothed() {
     let mut world = World::new(192, 192);
     let node = world.node(0);
     world.reply_after(node, RTT);
@@ -730,7 +730,7 @@ fn a_removed_node_is_gone_and_a_replacement_steps_in() {
 }
 
 #[test]
-fn ids_that_differ_only_at_the_end_are_still_told_apart() {
+fn ids_that_differ_only_at_the_end_are_distinguished() {
     let mut world = World::new(400, 192);
     for last in 1..=100 {
         let mut bytes = *world.own.as_bytes();

@@ -1,4 +1,4 @@
-//! Messages that strangers send, well-formed and full of lies, and what becomes of them on the way.
+//! Messages of other hosts, well-formed but with false content, and their damage on the way.
 
 use std::net::SocketAddr;
 
@@ -11,17 +11,17 @@ use dht_proto::{Family, InfoHash, NodeId};
 use super::offer::Offer;
 use super::script::{Script, host};
 
-/// Whom and what messages are about.
+/// The ids, hosts and tokens in messages.
 pub trait Names {
     fn id(&self, script: &mut Script<'_>) -> NodeId;
 
     fn host(&self, script: &mut Script<'_>) -> SocketAddr;
 
-    /// A token that this address got.
+    /// Returns a token that this address received.
     fn token(&self, from: SocketAddr, infohash: InfoHash) -> Option<Vec<u8>>;
 }
 
-/// A query of this address.
+/// Generates a query of this address.
 pub fn query(names: &impl Names, from: SocketAddr, script: &mut Script<'_>) -> Vec<u8> {
     let (id, kind) = (names.id(script), script.byte());
     let infohash = script.infohash();
@@ -67,7 +67,7 @@ pub fn query(names: &impl Names, from: SocketAddr, script: &mut Script<'_>) -> V
     damaged(&message, script)
 }
 
-/// An answer under this transaction id.
+/// Generates an answer with this transaction id.
 pub fn answer(names: &impl Names, id: NodeId, transaction: &[u8], script: &mut Script<'_>) -> Vec<u8> {
     let (mut v4, mut v6) = ([0; 8 * 26], [0; 8 * 38]);
     let (mut nodes4, mut nodes6) =
@@ -121,14 +121,14 @@ pub fn answer(names: &impl Names, id: NodeId, transaction: &[u8], script: &mut S
     damaged(&message, script)
 }
 
-/// An error under this transaction id.
+/// Generates an error with this transaction id.
 pub fn refusal(transaction: &[u8], script: &mut Script<'_>) -> Vec<u8> {
     let code = ErrorCode(i64::from(script.u16()));
     let body = Body::Error(ErrorReply { code, message: b"no" });
     damaged(&Message::new(transaction, body), script)
 }
 
-/// The message, which may have been damaged on its way.
+/// Encodes a message, which may be damaged on its way.
 fn damaged(message: &Message<'_>, script: &mut Script<'_>) -> Vec<u8> {
     let mut bytes = vec![0; message.encoded_len()];
     message.emit(&mut bytes).expect("it was measured");
@@ -136,7 +136,7 @@ fn damaged(message: &Message<'_>, script: &mut Script<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Damages a datagram, or leaves it alone.
+/// Damages a datagram, or leaves it unchanged.
 pub fn damage(bytes: &mut Vec<u8>, script: &mut Script<'_>) {
     match script.byte() {
         byte @ 0..16 => {

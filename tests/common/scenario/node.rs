@@ -1,6 +1,6 @@
-//! A life of a node, written in bytes: they decide which datagrams come, true, mutated or forged,
-//! how time passes, what the user asks for, and when the output is polled. After every step the
-//! node must keep what it promises.
+//! A scenario of one node, encoded in bytes: these determine which datagrams arrive, valid, mutated or
+//! forged, how time passes, what the user does, and when the output is polled. After every step the
+//! invariants of the node are checked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -15,15 +15,15 @@ use dht_proto::{
 use dht_proto::{Item, Salt};
 
 use super::forge::{self, Names};
+use super::invariants::{Allowances, Transcript, canonical, is_fit, is_short};
 #[cfg(feature = "items")]
 use super::offer::Offer;
-use super::promises::{Allowances, Transcript, canonical, is_fit, is_short};
 use super::script::{INFOHASHES, Script, infohash};
 
-/// A life longer than this repeats itself.
+/// The most steps; a longer scenario would only repeat itself.
 const MAX_STEPS: usize = 2000;
 
-/// Something done with a node after every step of which nothing must be seen outside.
+/// An action on a node after every step that must not be visible from outside.
 pub trait Interlude {
     fn heap(&self, node: &mut Node);
     fn chip(&self, node: &mut Node<Chip>);
@@ -35,17 +35,17 @@ impl Interlude for () {
     fn chip(&self, _: &mut Node<Chip>) {}
 }
 
-/// Lives the life that `bytes` tell. The transcript of everything that came out, as a hash.
+/// Runs the scenario in `bytes`, and returns a hash of everything that the node sent and reported.
 ///
 /// # Panics
 ///
-/// If the node breaks a promise: that is a bug of the crate.
-pub fn live(bytes: &[u8]) -> u64 {
-    live_with(bytes, &())
+/// If the node breaks an invariant, which is a bug of the crate.
+pub fn run(bytes: &[u8]) -> u64 {
+    run_with(bytes, &())
 }
 
-/// The same with interludes.
-pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
+/// Runs a scenario with an interlude after every step.
+pub fn run_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
     let mut script = Script(bytes);
     let setup = script.byte();
     let config = config(setup);
@@ -53,14 +53,14 @@ pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
     let seed = [script.byte(); 32];
     if setup & 0xc0 == 0xc0 {
         let node = Node::with_storage(config.clone(), Chip::new(), seed, start);
-        Life::new(node, config, start).run(script, |node| interlude.chip(node))
+        Scenario::new(node, config, start).run(script, |node| interlude.chip(node))
     } else {
         let node = Node::new(config.clone(), &limits(setup >> 6), seed, start);
-        Life::new(node, config, start).run(script, |node| interlude.heap(node))
+        Scenario::new(node, config, start).run(script, |node| interlude.heap(node))
     }
 }
 
-/// Small enough that everything is full all the time.
+/// Limits so small that everything is always full.
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (24, 8, 8);
@@ -125,7 +125,7 @@ const fn own(family: Family) -> NodeId {
     }
 }
 
-/// The tokens that each address got for an infohash, the last of each.
+/// The last token that each address received for an infohash.
 type Tokens = BTreeMap<(IpAddr, InfoHash), Vec<u8>>;
 
 impl Names for Tokens {
@@ -142,7 +142,7 @@ impl Names for Tokens {
     }
 }
 
-/// An id at a distance of our choice from the node's own.
+/// Returns an id at a chosen distance from the node's own.
 fn id(script: &mut Script<'_>) -> NodeId {
     let (shared, salt) = (script.byte(), script.byte());
     let family = if shared & 0x80 == 0 { Family::V4 } else { Family::V6 };
@@ -155,13 +155,13 @@ fn id(script: &mut Script<'_>) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-/// A query of the node that nobody has answered.
+/// A query of the node that has not been answered.
 struct Open {
     to: SocketAddr,
     transaction: Vec<u8>,
 }
 
-struct Life<S: Storage> {
+struct Scenario<S: Storage> {
     node: Node<S>,
     config: Config,
     now: Instant,
@@ -172,14 +172,14 @@ struct Life<S: Storage> {
     ended_lookups: BTreeSet<LookupId>,
     ended_queries: BTreeSet<QueryId>,
     tokens: Tokens,
-    /// What each get_peers query was about.
+    /// The infohash of each get_peers query.
     asked: BTreeMap<(SocketAddr, Vec<u8>), InfoHash>,
     allowances: Allowances,
     counters: Vec<u64>,
     transcript: Transcript,
 }
 
-impl<S: Storage> Life<S> {
+impl<S: Storage> Scenario<S> {
     fn new(node: Node<S>, config: Config, now: Instant) -> Self {
         Self {
             node,
@@ -206,7 +206,7 @@ impl<S: Storage> Life<S> {
             }
             let step = script.byte();
             self.step(step & 0x1f, &mut script);
-            // Now and then the caller forgets to poll, which must cost nothing but time.
+            // Sometimes the caller does not poll, which must cost only time.
             if step < 0xe0 {
                 self.drain();
             }
@@ -279,7 +279,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    /// What users do seldom.
+    /// Rare actions of a user.
     fn manage(&mut self, script: &mut Script<'_>) {
         let what = script.byte();
         #[cfg(feature = "items")]
@@ -307,12 +307,12 @@ impl<S: Storage> Life<S> {
                 assert_eq!(state.announces().count(), self.node.announcements().count());
                 let age = Duration::from_secs(script.u16().into());
                 let restored = self.node.restore(self.now, &state, age);
-                assert_eq!(restored.announces, 0, "all of them are kept up");
+                assert_eq!(restored.announces, 0, "all of them have been started already");
             }
             7 => self.node.clear_peers(),
             8..11 => self.node.set_read_only(self.now, script.flag()),
             11 => self.node.handle_rebind(self.now, script.family()),
-            // Mostly on, or little else would happen.
+            // Mostly enabled, or little else would happen.
             _ => self.node.set_enabled(self.now, script.family(), !script.byte().is_multiple_of(4)),
         }
     }
@@ -357,17 +357,17 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    /// A stranger gets and puts an item, most often by the book.
+    /// Another host gets and puts an item, mostly as it should.
     #[cfg(feature = "items")]
     fn store(&mut self, offer: &Offer, script: &mut Script<'_>) {
         let (from, kind) = (script.host(), script.byte());
         let id = id(script);
-        let ask = |life: &mut Self, method| {
+        let ask = |scenario: &mut Self, method| {
             let mut buf = [0; 2000];
             let query = Message::new(b"item", Body::Query(Query { id, method }));
             let size = query.emit(&mut buf).expect("it is short enough");
-            life.deliver(from, &buf[..size]);
-            life.drain();
+            scenario.deliver(from, &buf[..size]);
+            scenario.drain();
         };
         let want = script.want();
         ask(self, offer.method(b"", 0, want));
@@ -400,7 +400,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    /// Ends something that is under way, or tries to end what is not.
+    /// Cancels a running lookup or query, or one that is not running.
     fn cancel(&mut self, script: &mut Script<'_>) {
         let (of_lookups, at) = (script.flag(), usize::from(script.byte()));
         if of_lookups {
@@ -420,7 +420,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    /// Every getter, at any time.
+    /// Calls every getter.
     fn look(&self, script: &mut Script<'_>) {
         for family in Family::ALL {
             let nodes: Vec<_> = self.node.nodes(family).collect();
@@ -452,14 +452,14 @@ impl<S: Storage> Life<S> {
         let _ = (self.node.rtt_quantile(f32::from(script.byte()) / 100.0), self.node.infohash_count());
     }
 
-    /// Somebody asks the node something.
+    /// A host sends a query.
     fn query(&mut self, script: &mut Script<'_>) {
         let from = script.host();
         let datagram = forge::query(&self.tokens, from, script);
         self.deliver(from, &datagram);
     }
 
-    /// Somebody answers a query of the node: the one that was asked, or another.
+    /// A host answers a query of the node: the queried host, or another.
     fn answer(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
         let (mut from, id, kind) = (open.to, id(script), script.byte());
@@ -473,7 +473,7 @@ impl<S: Storage> Life<S> {
         self.deliver(from, &datagram);
     }
 
-    /// Somebody answers with an error.
+    /// A host answers with an error.
     fn refuse(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
         let datagram = forge::refusal(&open.transaction, script);
@@ -496,7 +496,7 @@ impl<S: Storage> Life<S> {
             Ok((transaction, Body::Query(Query { method: Method::Get { target, .. }, .. }))) => {
                 self.asked.insert((from, transaction.to_vec()), target.into());
             }
-            // A token of ours, and an answer to a query of ours, prove the address.
+            // A token of the node and an answer to its query prove the address.
             Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. } | Method::Put { .. }, .. }))) => {
                 if self.tokens.keys().any(|(ip, _)| *ip == from.ip()) {
                     self.allowances.proved(from);
@@ -511,9 +511,9 @@ impl<S: Storage> Life<S> {
         assert!(stored_now <= stored + 1, "a datagram stores one peer at most");
     }
 
-    /// What a caller does in his loop: polls everything there is, and lets the node see that its
-    /// time has come. That must soon leave nothing to do for now: errands of the upkeep that find
-    /// nobody to ask end at once, each making room for the next.
+    /// Does what a caller does in its loop: polls everything, and lets the node see that its
+    /// deadline has passed. After a few rounds nothing may remain to be done: maintenance tasks that find
+    /// no node to query end at once, each freeing a slot for the next.
     fn drain(&mut self) {
         self.poll();
         for _ in 0..64 {
@@ -524,7 +524,7 @@ impl<S: Storage> Life<S> {
             self.poll();
         }
         let due = self.node.poll_timeout();
-        assert!(due.is_none_or(|due| due > self.now), "{due:?} asked for at {:?}", self.now);
+        assert!(due.is_none_or(|due| due > self.now), "deadline {due:?} at {:?}", self.now);
     }
 
     fn poll(&mut self) {
@@ -544,7 +544,7 @@ impl<S: Storage> Life<S> {
 
     fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
-        assert!(self.node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
+        assert!(self.node.is_enabled(Family::of(&to)), "{to} is of a disabled family");
         assert!(is_short(to, datagram) && is_krpc(datagram) && is_canonical(datagram));
         self.transcript.record(to.to_string().as_bytes());
         self.transcript.record(datagram);
@@ -572,7 +572,7 @@ impl<S: Storage> Life<S> {
     }
 
     fn replied(&mut self, to: SocketAddr, message: &Message<'_>, len: usize) {
-        assert!(!self.node.is_read_only(), "a read-only node answers nobody");
+        assert!(!self.node.is_read_only(), "a read-only node does not answer");
         self.allowances.replied(to, message.transaction, len, self.now + self.slept);
     }
 
@@ -588,7 +588,7 @@ impl<S: Storage> Life<S> {
             }
             Event::LookupDone { lookup, report } => {
                 let at = self.lookups.iter().position(|&other| other == lookup);
-                // The node bootstraps by itself too, and starts rounds of what it keeps up.
+                // The node also bootstraps by itself and republishes.
                 let is_own = report.kind == LookupKind::Bootstrap || report.publication.is_some();
                 assert!(at.is_some() || is_own, "the end of {lookup:?}");
                 at.map(|at| self.lookups.swap_remove(at));
@@ -600,7 +600,7 @@ impl<S: Storage> Life<S> {
             }
             Event::QueryDone { query, .. } | Event::SampleDone { query, .. } => {
                 let at = self.queries.iter().position(|&other| other == query);
-                self.queries.swap_remove(at.expect("it was under way"));
+                self.queries.swap_remove(at.expect("it was running"));
                 assert!(self.ended_queries.insert(query), "{query:?} ended before");
             }
             Event::NodeAdded { addr, .. } => assert!(is_fit(self.config.address_policy, addr)),
@@ -608,19 +608,19 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    /// Whether it is a lookup of the user's that is under way, or a round of a kept announce.
+    /// Whether this is a running lookup of the user, or a republish.
     fn is_known(&self, lookup: LookupId) -> bool {
         let is_round = || self.node.lookup_report(lookup).is_some_and(|report| report.publication.is_some());
         self.lookups.contains(&lookup) || is_round()
     }
 
-    /// Left alone, everything that the user started ends.
+    /// Checks that everything the user started ends without further input.
     fn come_to_rest(&mut self) {
         let end = self.now + Duration::from_secs(300);
         self.drain();
         let mut steps = 0;
         while !(self.lookups.is_empty() && self.queries.is_empty()) {
-            let due = self.node.poll_timeout().expect("something is under way");
+            let due = self.node.poll_timeout().expect("something is running");
             assert!(due <= end, "{:?} and {:?} do not end", self.lookups, self.queries);
             self.now = due;
             self.node.handle_timeout(due);

@@ -1,11 +1,11 @@
-//! Items that strangers put and return: a few values, of one key.
+//! Items that other hosts put and return: a few values, with one key.
 
 use dht_proto::wire::{Method, PutItem, Want};
 use dht_proto::{Item, PublicKey, SecretKey};
 
 use super::script::Script;
 
-/// An item, and the key of all that are mutable.
+/// An item, and the key of all mutable ones.
 pub struct Offer {
     pub item: Item,
     pub key: PublicKey,
@@ -26,7 +26,7 @@ impl Offer {
         Self { item: item.expect("it is sound"), key: secret.public() }
     }
 
-    /// The get or the put of it, now and then with a fault.
+    /// Generates a get or a put of the item, sometimes with a fault.
     pub fn method<'a>(&'a self, token: &'a [u8], kind: u8, want: Want) -> Method<'a> {
         const WRONG: [u8; 64] = [9; 64];
         let (target, is_odd) = (self.item.target(), kind & 0x10 != 0);

@@ -1,11 +1,11 @@
-//! The bytes that tell what happens.
+//! The bytes that determine a scenario.
 
 use std::net::SocketAddr;
 
 use dht_proto::wire::Want;
 use dht_proto::{Family, InfoHash};
 
-/// The bytes, read from the front; zeros for ever after.
+/// The bytes, read from the front, and then zeros without end.
 pub struct Script<'a>(pub &'a [u8]);
 
 impl Script<'_> {
@@ -27,7 +27,7 @@ impl Script<'_> {
         self.byte() & 1 == 1
     }
 
-    /// One of `count` things, which must not be none.
+    /// Returns a number below `count`, which must not be 0.
     pub fn below(&mut self, count: usize) -> usize {
         usize::from(self.byte()) % count
     }
@@ -51,13 +51,13 @@ impl Script<'_> {
         Want { v4: byte & 1 != 0, v6: byte & 2 != 0 }
     }
 
-    /// A host: most in a network of their own, some neighbours, some that no node may talk to.
+    /// Returns a host: most in a subnet of their own, some in a shared one, some with reserved addresses.
     pub fn host(&mut self) -> SocketAddr {
         host(self.byte())
     }
 }
 
-/// So many torrents there are.
+/// The number of torrents.
 pub const INFOHASHES: u8 = 5;
 
 pub const fn infohash(index: u8) -> InfoHash {

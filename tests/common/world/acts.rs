@@ -1,4 +1,4 @@
-//! What befalls a world: what users ask for, what strangers send, and what breaks.
+//! Actions in a world: what users do, what other hosts send, and what fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use dht_proto::{
     Announce, BootstrapKind, Family, InfoHash, Instant, Lookup, LookupKind, LookupOptions, Node, NodeId,
 };
 
-use super::people::{self, network, profile};
-use super::{Life, MAX_NODES, MAX_SEEN, Watched};
+use super::hosts::{self, network, profile};
+use super::{MAX_NODES, MAX_SEEN, Scenario, Watched};
 use crate::scenario::forge::{self, Names};
 use crate::scenario::script::{INFOHASHES, Script, host, infohash};
 
-/// Scripted hosts.
-const MAX_VILLAINS: usize = 6;
+/// The most scripted hosts.
+const MAX_ADVERSARIES: usize = 6;
 
-/// Clocks go back by no more in all, in microseconds: the world is not older when it begins.
+/// The most that clocks go back in total, in microseconds: the age of the world when it begins.
 const MAX_BACK: i64 = 900_000_000;
 
-/// What befalls the world.
-impl Life {
+/// Actions.
+impl Scenario {
     pub(super) fn act(&mut self, action: u8, script: &mut Script<'_>) {
         match action {
             0 => self.pass(Duration::from_micros(script.u16().into())),
@@ -54,7 +54,7 @@ impl Life {
                 self.inject(from, to, &datagram);
             }
             23 => self.world.set_network(network(script)),
-            24 => self.afflict(script),
+            24 => self.fail(script),
             25 => self.set_clock(script),
             26 => self.move_on(script),
             27 => {
@@ -63,12 +63,12 @@ impl Life {
             }
             28 => self.switch(script),
             29 => self.add_node(script),
-            30 => self.add_villain(script),
+            30 => self.add_adversary(script),
             _ => self.browse(script),
         }
     }
 
-    /// Does something with the `at`-th node, if it is there.
+    /// Does something with the `at`-th node, if it exists.
     fn command<T>(&mut self, at: u8, act: impl FnOnce(&mut Node, Instant) -> T) -> Option<(usize, T)> {
         let at = usize::from(at) % self.nodes.len();
         let host = self.awake(at)?;
@@ -122,7 +122,7 @@ impl Life {
 
     fn bootstrap(&mut self, script: &mut Script<'_>) {
         let at = script.byte();
-        // Of a lookup in both families the walk in IPv4 tells its target.
+        // A lookup in both families reports the target of its traversal in IPv4.
         let is_v4 = self.nodes[usize::from(at) % self.nodes.len()].config.ipv4;
         let family = if is_v4 { Family::V4 } else { Family::V6 };
         let started = self.command(at, |node, now| (node.bootstrap(now), node.id(family)));
@@ -147,7 +147,7 @@ impl Life {
         }
     }
 
-    /// Ends something that is under way, or tries to end what is not.
+    /// Cancels a running lookup or query, or one that is not running.
     fn cancel(&mut self, script: &mut Script<'_>) {
         let (at, is_lookup, which) = (script.below(self.nodes.len()), script.flag(), script.byte().into());
         let Some(host) = self.awake(at) else { return };
@@ -168,8 +168,8 @@ impl Life {
         }
     }
 
-    /// A datagram comes once more: to the same node or another, from the same or another, and
-    /// perhaps changed.
+    /// Delivers a datagram again: to the same node or another, from the same host or another, and
+    /// perhaps modified.
     fn replay(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(MAX_SEEN), script.byte());
         let Some((mut from, mut to, mut datagram)) = self.seen.get(at % self.seen.len().max(1)).cloned()
@@ -190,11 +190,11 @@ impl Life {
 
     fn ask(&mut self, script: &mut Script<'_>) {
         let (from, to) = (self.host(script), self.host(script));
-        let datagram = forge::query(&Victim { life: self, to }, from, script);
+        let datagram = forge::query(&Victim { scenario: self, to }, from, script);
         self.inject(from, to, &datagram);
     }
 
-    /// Somebody answers a query of a node: the one that was asked, or another.
+    /// A host answers a query of a node: the queried host, or another.
     fn answer(&mut self, script: &mut Script<'_>) {
         let (at, which, kind) = (script.below(self.nodes.len()), script.byte(), script.byte());
         let Some((mut from, transaction)) =
@@ -212,13 +212,13 @@ impl Life {
             forge::refusal(&transaction, script)
         } else {
             let id = self.id(script);
-            forge::answer(&Victim { life: self, to }, id, &transaction, script)
+            forge::answer(&Victim { scenario: self, to }, id, &transaction, script)
         };
         self.inject(from, to, &datagram);
     }
 
     fn inject(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-        // Nobody can answer in a node's own name: only the node itself gets the query.
+        // No other host can answer from a node's own address: only the node receives the query.
         let is_own = self.nodes.iter().any(|it| {
             let own = [Family::V4, Family::V6].map(|family| self.world.addr_in(it.host, family));
             own.contains(&Some(from)) && own.contains(&Some(to))
@@ -228,8 +228,8 @@ impl Life {
         }
     }
 
-    /// Something bad happens to a host.
-    fn afflict(&mut self, script: &mut Script<'_>) {
+    /// Lets a host fail in some way.
+    fn fail(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(self.nodes.len()), script.byte());
         let time = Duration::from_secs(u64::from(script.byte()) * if kind & 0x80 == 0 { 1 } else { 600 });
         let host = self.nodes[at].host;
@@ -254,7 +254,7 @@ impl Life {
         let Some(host) = self.awake(at) else { return };
         if !is_back {
             self.nodes[at].clock += micros;
-            // What it does at once it does at the new time.
+            // What it does at once happens at the new time.
             let now = self.nodes[at].now(&self.world);
             if let Some(witness) = &mut self.nodes[at].witness {
                 witness.jump(now);
@@ -269,7 +269,7 @@ impl Life {
         }
     }
 
-    /// A node forgets something, or is changed while it runs.
+    /// Clears data of a node, or changes its configuration while it runs.
     fn switch(&mut self, script: &mut Script<'_>) {
         let (at, what) = (script.byte(), script.byte());
         if what < 0xc0 {
@@ -288,7 +288,7 @@ impl Life {
         }
     }
 
-    /// A host comes and goes from now on, or stays.
+    /// Puts a host under churn from now on, or ends that.
     fn move_on(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(self.nodes.len()), script.byte());
         let returns =
@@ -305,11 +305,11 @@ impl Life {
         }
         let profile = profile(script);
         let config = profile.config.clone();
-        let host = people::settle(&mut self.world, profile, script);
+        let host = hosts::place(&mut self.world, profile, script);
         self.world.watch(host);
-        self.nodes.push(Watched { host, config, clock: 0, told: 0, is_asleep: false, witness: None });
+        self.nodes.push(Watched { host, config, clock: 0, checked: 0, is_asleep: false, witness: None });
         self.look();
-        // Most know somebody; where addresses are private nobody else tells them.
+        // Most have a contact; with private addresses they would not learn of any.
         for kind in [BootstrapKind::Router, BootstrapKind::Node] {
             let other = self.nodes[script.below(self.nodes.len())].host;
             let addrs = Family::ALL.map(|family| self.world.addr_in(other, family));
@@ -320,20 +320,20 @@ impl Life {
         }
     }
 
-    pub(super) fn add_villain(&mut self, script: &mut Script<'_>) {
-        if self.villains.len() == MAX_VILLAINS {
+    pub(super) fn add_adversary(&mut self, script: &mut Script<'_>) {
+        if self.adversaries.len() == MAX_ADVERSARIES {
             return;
         }
         let addrs: Vec<SocketAddr> = self.nodes.iter().map(|it| self.world.addr(it.host)).collect();
-        let villain = people::villain(&mut self.world, &addrs, script);
-        self.villains.push(villain);
-        let addr = self.world.addr(villain);
+        let adversary = hosts::adversary(&mut self.world, &addrs, script);
+        self.adversaries.push(adversary);
+        let addr = self.world.addr(adversary);
         for _ in 0..2 {
             self.command(script.byte(), |node, now| node.add_node(now, addr).is_ok());
         }
     }
 
-    /// Every getter, at any time.
+    /// Calls every getter.
     fn browse(&self, script: &mut Script<'_>) {
         let (at, target) = (script.below(self.nodes.len()), self.id(script));
         let Some(node) = self.world.node(self.nodes[at].host) else { return };
@@ -347,9 +347,9 @@ impl Life {
     }
 }
 
-/// Whom it is about.
-impl Life {
-    /// A host of this world, mostly, or any address.
+/// Choices of hosts and ids.
+impl Scenario {
+    /// Returns a host, mostly of this world.
     fn host(&self, script: &mut Script<'_>) -> SocketAddr {
         let byte = script.byte();
         if byte >= 192 {
@@ -361,7 +361,7 @@ impl Life {
         self.world.addr_in(host, family).unwrap_or_else(|| self.world.addr(host))
     }
 
-    /// The id of a node, one near it, or one far from all.
+    /// Returns the id of a node, one near it, or one far from all.
     fn id(&self, script: &mut Script<'_>) -> NodeId {
         let (at, bit) = (script.below(self.nodes.len()), script.byte());
         let family = if bit & 1 == 0 { Family::V4 } else { Family::V6 };
@@ -375,24 +375,24 @@ impl Life {
     }
 }
 
-/// What is known to somebody who wants to harm the node at an address.
+/// The knowledge of an attacker about the node at an address.
 struct Victim<'a> {
-    life: &'a Life,
+    scenario: &'a Scenario,
     to: SocketAddr,
 }
 
 impl Names for Victim<'_> {
     fn id(&self, script: &mut Script<'_>) -> NodeId {
-        self.life.id(script)
+        self.scenario.id(script)
     }
 
     fn host(&self, script: &mut Script<'_>) -> SocketAddr {
-        self.life.host(script)
+        self.scenario.host(script)
     }
 
     fn token(&self, from: SocketAddr, _: InfoHash) -> Option<Vec<u8>> {
         let is_victim =
-            |it: &&Watched| self.life.world.addr_in(it.host, Family::of(&self.to)) == Some(self.to);
-        self.life.nodes.iter().find(is_victim)?.witness.as_ref()?.token(from)
+            |it: &&Watched| self.scenario.world.addr_in(it.host, Family::of(&self.to)) == Some(self.to);
+        self.scenario.nodes.iter().find(is_victim)?.witness.as_ref()?.token(from)
     }
 }

@@ -1,13 +1,13 @@
-//! The life of a small world, written in bytes: they decide who lives there, how bad the network is
-//! and what befalls it, what users ask for, and which datagrams strangers replay and forge. After
-//! every step each node is held to what it promises.
+//! A scenario of a small world, encoded in bytes: these determine its hosts, how bad the network is
+//! and what fails, what users do, and which datagrams other hosts replay and forge. After
+//! every step the invariants of each node are checked.
 //!
-//! The fuzz target `world` and an ordinary test share this file. Whoever takes it in needs
+//! The fuzz target `world` and an ordinary test share this file. A program that includes it needs
 //! `scenario` beside it, in the root of its crate.
 #![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
 
 mod acts;
-mod people;
+mod hosts;
 mod witness;
 
 use std::collections::VecDeque;
@@ -17,101 +17,101 @@ use std::time::Duration;
 use dht_proto::sim::{Direction, HostId, Presence, World};
 use dht_proto::{Config, Family, Instant, Node};
 
-use crate::scenario::promises::Transcript;
+use crate::scenario::invariants::Transcript;
 use crate::scenario::script::Script;
-use people::network;
+use hosts::network;
 use witness::{LONGEST, Witness};
 
-/// A life with more actions repeats itself.
+/// The most actions; a longer scenario would only repeat itself.
 const MAX_ACTIONS: u32 = 100;
 
-/// So much happens in a life, and no more, to keep it short.
-const MAX_HAPPENINGS: u32 = 3000;
+/// The most events of the simulation in a scenario, to keep it short.
+const MAX_EVENTS: u32 = 3000;
 
-/// So much happens in one action.
+/// The most events of the simulation in one action.
 const MAX_IN_ONE: u32 = 800;
 
-/// So much happens after the last action, until all is over.
+/// The most events of the simulation after the last action.
 const MAX_TO_REST: u32 = 1000;
 
-/// Hosts with nodes.
+/// The most hosts with nodes.
 const MAX_NODES: usize = 12;
 
-/// Datagrams that are remembered to be replayed.
+/// The most datagrams that are kept to be replayed.
 const MAX_SEEN: usize = 64;
 
-/// Lives the life that `bytes` tell. A hash of everything that was sent and told.
+/// Runs the scenario in `bytes`, and returns a hash of everything that was sent and reported.
 ///
 /// # Panics
 ///
-/// If a node breaks a promise: that is a bug of the crate.
-pub fn live(bytes: &[u8]) -> u64 {
-    live_with(bytes, |_| ())
+/// If a node breaks an invariant, which is a bug of the crate.
+pub fn run(bytes: &[u8]) -> u64 {
+    run_with(bytes, |_| ())
 }
 
-/// The same with something done to one node after every action, of which nothing must be seen.
-pub fn live_with(bytes: &[u8], interlude: impl Fn(&mut Node)) -> u64 {
+/// Runs a scenario with an invisible action on one node after every step.
+pub fn run_with(bytes: &[u8], interlude: impl Fn(&mut Node)) -> u64 {
     let mut script = Script(bytes);
-    let mut life = Life::begin(&mut script);
+    let mut scenario = Scenario::begin(&mut script);
     for count in 0..MAX_ACTIONS {
-        if script.is_over() || life.left == 0 {
+        if script.is_over() || scenario.left == 0 {
             break;
         }
         let action = script.byte();
-        life.act(action & 0x1f, &mut script);
-        life.check();
-        if let Some(host) = life.awake(count as usize % life.nodes.len()) {
-            life.world.with_node(host, |node, _| interlude(node));
+        scenario.act(action & 0x1f, &mut script);
+        scenario.check();
+        if let Some(host) = scenario.awake(count as usize % scenario.nodes.len()) {
+            scenario.world.with_node(host, |node, _| interlude(node));
         }
     }
-    life.come_to_rest();
-    life.transcript.record(&life.world.transcript().to_be_bytes());
-    life.transcript.0
+    scenario.come_to_rest();
+    scenario.transcript.record(&scenario.world.transcript().to_be_bytes());
+    scenario.transcript.0
 }
 
-struct Life {
+struct Scenario {
     world: World,
     nodes: Vec<Watched>,
-    villains: Vec<HostId>,
-    /// Datagrams of nodes, the newest last: whose, to whom and which.
+    adversaries: Vec<HostId>,
+    /// Datagrams of nodes, the newest last: sender, destination and bytes.
     seen: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
-    /// Happenings that are left.
+    /// The events of the simulation that are left.
     left: u32,
     transcript: Transcript,
 }
 
-/// A host with a node, as long as it has one.
+/// A host with a node, as long as it has one, and its witness.
 struct Watched {
     host: HostId,
     config: Config,
     /// How far its clock was set ahead, in microseconds.
     clock: i64,
-    /// Events that were looked at.
-    told: usize,
+    /// The events that were checked.
+    checked: usize,
     is_asleep: bool,
     witness: Option<Witness>,
 }
 
 /// Time.
-impl Life {
+impl Scenario {
     fn begin(script: &mut Script<'_>) -> Self {
         let seed = script.byte().into();
         let mut world = World::new(seed, network(script));
         world.capture_all();
-        let (nodes, villains, seen) = (Vec::new(), Vec::new(), VecDeque::new());
-        let mut life =
-            Self { world, nodes, villains, seen, left: MAX_HAPPENINGS, transcript: Transcript::new() };
+        let (nodes, adversaries, seen) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut scenario =
+            Self { world, nodes, adversaries, seen, left: MAX_EVENTS, transcript: Transcript::new() };
         let count = 2 + script.below(MAX_NODES - 5);
-        (0..count).for_each(|_| life.add_node(script));
+        (0..count).for_each(|_| scenario.add_node(script));
         for _ in 0..script.below(4) {
-            life.add_villain(script);
+            scenario.add_adversary(script);
         }
-        life.pass(Duration::from_secs(u64::from(script.byte()) / 4));
-        life.check();
-        life
+        scenario.pass(Duration::from_secs(u64::from(script.byte()) / 4));
+        scenario.check();
+        scenario
     }
 
-    /// Lets the next thing happen within `limit`, and looks at what came of it.
+    /// Lets the next event within `limit` happen, and checks the result.
     fn step(&mut self, limit: Duration) -> bool {
         let happens = self.left > 0 && self.world.step(limit);
         if happens {
@@ -121,7 +121,7 @@ impl Life {
         happens
     }
 
-    /// Lets time pass. Where too much happens, less of it.
+    /// Lets time pass, or less of it if too much happens.
     fn pass(&mut self, time: Duration) {
         let end = self.world.now() + time;
         for _ in 0..MAX_IN_ONE {
@@ -136,11 +136,11 @@ impl Life {
         }
     }
 
-    /// Left alone, everything that users started ends.
+    /// Checks that everything users started ends without further input.
     fn come_to_rest(&mut self) {
         self.left += MAX_TO_REST;
         let is_busy = |it: &Watched| it.witness.as_ref().is_some_and(|witness| !witness.is_idle());
-        // Even where a clock went back.
+        // Even if a clock went back.
         let end = self.world.now() + 3 * LONGEST;
         while self.nodes.iter().any(is_busy) && self.step(end - self.world.now()) {}
         if self.nodes.iter().any(is_busy) && self.left > 0 {
@@ -150,9 +150,9 @@ impl Life {
     }
 }
 
-/// Promises.
-impl Life {
-    /// Looks at all that was sent, got and told since the last time.
+/// Invariants.
+impl Scenario {
+    /// Checks everything that was sent, received and reported since the last time.
     fn look(&mut self) {
         for it in &mut self.nodes {
             if self.world.node(it.host).is_none() {
@@ -187,8 +187,8 @@ impl Life {
         }
         for (it, touched) in self.nodes.iter_mut().zip(touched) {
             let events = self.world.events(it.host);
-            let news = &events[it.told..];
-            it.told = events.len();
+            let news = &events[it.checked..];
+            it.checked = events.len();
             if let (Some(witness), Some(node)) = (&mut it.witness, self.world.node(it.host)) {
                 for (_, event) in news {
                     self.transcript.record(format!("{event:?}").as_bytes());
@@ -218,20 +218,20 @@ impl Life {
         assert_eq!(counters.sent + counters.duplicated, ended + under_way, "{counters:?}");
     }
 
-    /// Now that all is done that was due, nobody asks for this instant or the past.
+    /// Checks that no deadline is now or in the past, after everything that was due has been done.
     fn check_deadlines(&mut self) {
         for at in 0..self.nodes.len() {
             if let Some(host) = self.awake(at) {
                 let (due, now) = self.world.with_node(host, |node, now| (node.poll_timeout(), now));
-                assert!(due.is_none_or(|due| due > now), "{host:?} asks for {due:?} at {now:?}");
+                assert!(due.is_none_or(|due| due > now), "{host:?} has the deadline {due:?} at {now:?}");
             }
         }
     }
 }
 
 impl Watched {
-    /// The time by its clock. That it may stand still while the host sleeps makes no difference:
-    /// the node is told.
+    /// Returns the time of the clock of a host. It may stand still while the host sleeps, which makes no
+    /// difference: the node is notified.
     fn now(&self, world: &World) -> Instant {
         Instant::from_micros(world.now().as_micros().saturating_add_signed(self.clock))
     }

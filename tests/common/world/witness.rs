@@ -1,4 +1,4 @@
-//! Somebody who watches a node from birth to death and holds it to what every node promises.
+//! Observes a node from its start to its end, and checks the invariants of every node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,40 +11,40 @@ use dht_proto::{
     MethodCounts, Node, NodeId, QueryId, Stats,
 };
 
-use crate::scenario::promises::{Allowances, canonical, is_fit, is_short};
+use crate::scenario::invariants::{Allowances, canonical, is_fit, is_short};
 use crate::scenario::script::{INFOHASHES, infohash};
 
-/// No lookup and no query takes longer, however many wait for their turn.
+/// The longest time of a lookup or query, however many wait for a slot.
 pub const LONGEST: Duration = Duration::from_secs(600);
 
-/// What is known of one node.
+/// What has been observed of one node.
 pub struct Witness {
     config: Config,
-    /// The node's own time, which never goes back.
+    /// The time that the node has seen, which never goes back.
     now: Instant,
     /// When its clock last jumped ahead, or the host woke up.
     jumped: Instant,
-    /// The node may be so far behind: what time it had seen when its clock went back is unknown.
+    /// How far the node may be behind, as the time it had seen when its clock went back is unknown.
     behind: Duration,
     /// Queries that were sent and not answered, with their transaction ids.
     open: BTreeSet<(SocketAddr, Vec<u8>)>,
-    /// Who answered a query, and under which id.
+    /// The endpoints that answered a query, with their ids.
     answered: BTreeSet<(SocketAddr, NodeId)>,
-    /// Tokens that others handed out.
+    /// Tokens that other hosts issued.
     tokens: BTreeSet<(SocketAddr, Vec<u8>)>,
-    /// Tokens that the node handed out.
+    /// Tokens that the node issued.
     issued: BTreeSet<(IpAddr, Vec<u8>)>,
     last_issued: BTreeMap<IpAddr, Vec<u8>>,
-    /// Who showed such a token with an announce.
+    /// The endpoints that announced with such a token.
     entitled: BTreeSet<(IpAddr, InfoHash)>,
-    /// Datagrams that came from where a query went, under its transaction id.
+    /// Datagrams from the destination of a query, with its transaction id.
     matched: u64,
     allowances: Allowances,
-    lookups: BTreeMap<LookupId, UnderWay>,
+    lookups: BTreeMap<LookupId, Running>,
     queries: BTreeMap<QueryId, Instant>,
     ended_lookups: BTreeSet<LookupId>,
     ended_queries: BTreeSet<QueryId>,
-    /// Queries of the user that were cancelled while an answer was awaited.
+    /// Queries of the user that were cancelled before the answer.
     cancelled: u64,
     heard: Traffic,
     said: Traffic,
@@ -52,7 +52,7 @@ pub struct Witness {
 }
 
 /// A lookup of the user that has not ended.
-struct UnderWay {
+struct Running {
     kind: LookupKind,
     target: NodeId,
     started: Instant,
@@ -74,7 +74,7 @@ impl Traffic {
     }
 }
 
-/// What the scenario tells.
+/// What the scenario reports.
 impl Witness {
     pub fn new(config: Config, now: Instant) -> Self {
         Self {
@@ -101,18 +101,18 @@ impl Witness {
         }
     }
 
-    /// It is so late by the clock of the node.
+    /// The clock of the node shows this time.
     pub fn pass(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 
-    /// Its clock goes ahead, or it wakes up: much time passed in which it could do nothing.
+    /// The clock of the node jumps ahead, or its host wakes up: time passed in which it could do nothing.
     pub fn jump(&mut self, now: Instant) {
         self.pass(now);
         self.jumped = self.now;
     }
 
-    /// Its clock goes back.
+    /// The clock of the node goes back.
     pub fn go_back(&mut self, jump: Duration) {
         self.behind += jump;
         self.allowances.forget_times();
@@ -120,7 +120,7 @@ impl Witness {
 
     pub fn looked_up(&mut self, lookup: LookupId, kind: LookupKind, target: NodeId) {
         let (peers, acknowledged) = (BTreeSet::new(), BTreeSet::new());
-        let under_way = UnderWay { kind, target, started: self.now, peers, acknowledged };
+        let under_way = Running { kind, target, started: self.now, peers, acknowledged };
         assert!(self.lookups.insert(lookup, under_way).is_none(), "{lookup:?} is given twice");
         assert!(!self.ended_lookups.contains(&lookup), "{lookup:?} is given again");
     }
@@ -130,14 +130,14 @@ impl Witness {
         assert!(!self.ended_queries.contains(&query), "{query:?} is given again");
     }
 
-    /// The `at`-th of the lookups under way and those that ended, and whether it is under way.
+    /// Returns the `at`-th of the running and the ended lookups, and whether it is running.
     pub fn lookup(&self, at: usize) -> Option<(LookupId, bool)> {
         let all = self.lookups.keys().map(|id| (*id, true));
         let all: Vec<_> = all.chain(self.ended_lookups.iter().map(|id| (*id, false))).collect();
         all.get(at % all.len().max(1)).copied()
     }
 
-    /// The same of pings.
+    /// Returns the `at`-th of the running and the ended pings, and whether it is running.
     pub fn query(&self, at: usize) -> Option<(QueryId, bool)> {
         let all = self.queries.keys().map(|id| (*id, true));
         let all: Vec<_> = all.chain(self.ended_queries.iter().map(|id| (*id, false))).collect();
@@ -155,12 +155,12 @@ impl Witness {
         self.cancelled += u64::from(was_sent);
     }
 
-    /// The `at`-th query that nobody has answered.
+    /// Returns the `at`-th query that has not been answered.
     pub fn open(&self, at: usize) -> Option<(SocketAddr, Vec<u8>)> {
         self.open.iter().nth(at % self.open.len().max(1)).cloned()
     }
 
-    /// The last token that the node gave to an address.
+    /// Returns the last token that the node issued to an address.
     pub fn token(&self, addr: SocketAddr) -> Option<Vec<u8>> {
         self.last_issued.get(&canonical(addr).ip()).cloned()
     }
@@ -170,7 +170,7 @@ impl Witness {
     }
 }
 
-/// What the node sent, got and told.
+/// What the node sent, received and reported.
 impl Witness {
     pub fn saw(&mut self, node: &Node, captured: &Captured) {
         let remote = canonical(captured.remote);
@@ -194,7 +194,7 @@ impl Witness {
                     self.allowances.proved(from);
                     self.entitled.insert((from.ip(), infohash));
                 }
-                // Its own query may have come back.
+                // Its own query may have returned.
                 self.matched += u64::from(self.open.contains(&(from, transaction.to_vec())));
                 return;
             }
@@ -220,7 +220,7 @@ impl Witness {
     fn said(&mut self, node: &Node, to: SocketAddr, datagram: &[u8]) {
         self.said.add(datagram);
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
-        assert!(node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
+        assert!(node.is_enabled(Family::of(&to)), "{to} is of a disabled family");
         assert!(is_short(to, datagram), "{} bytes to {to}", datagram.len());
         assert!(is_krpc(datagram) && is_canonical(datagram), "to {to}: {}", datagram.escape_ascii());
         let message = Message::parse(datagram).expect("it is a message");
@@ -243,21 +243,21 @@ impl Witness {
 
     fn asked(&mut self, to: SocketAddr, transaction: &[u8], query: &Query<'_>) {
         assert_eq!(transaction.len(), 4);
-        assert!(self.open.insert((to, transaction.to_vec())), "{to} is asked twice under one transaction");
+        assert!(self.open.insert((to, transaction.to_vec())), "{to} is queried twice with one transaction");
         if let Method::AnnouncePeer { token, port, .. } = query.method {
             assert!(port != 0);
-            assert!(self.tokens.contains(&(to, token.to_vec())), "{to} never gave this token");
+            assert!(self.tokens.contains(&(to, token.to_vec())), "{to} never issued this token");
         }
     }
 
-    /// Only nodes that answered are passed on, and only addresses that somebody may use.
+    /// Checks that only nodes that answered are listed, and only addresses that may be used.
     fn answered_with(&mut self, to: SocketAddr, response: &Response<'_>) {
         for (id, addr) in [response.nodes, response.nodes6].into_iter().flatten().flatten() {
-            assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is passed on");
-            assert!(is_fit(self.config.address_policy, addr), "{addr} is passed on");
+            assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is listed");
+            assert!(is_fit(self.config.address_policy, addr), "{addr} is listed");
         }
         for peer in response.values.into_iter().flatten() {
-            assert!(is_fit(self.config.address_policy, peer), "{peer} is passed on");
+            assert!(is_fit(self.config.address_policy, peer), "{peer} is returned");
         }
         if let Some(token) = response.token {
             self.issued.insert((to.ip(), token.to_vec()));
@@ -266,7 +266,7 @@ impl Witness {
     }
 
     fn replied(&mut self, node: &Node, to: SocketAddr, transaction: &[u8], len: usize) {
-        assert!(!node.is_read_only(), "a read-only node answers nobody");
+        assert!(!node.is_read_only(), "a read-only node does not answer");
         self.allowances.replied(to, transaction, len, self.now);
     }
 
@@ -319,7 +319,7 @@ impl Witness {
     }
 }
 
-/// What can be seen at any time.
+/// What can be checked at any time.
 impl Witness {
     pub fn check(&mut self, node: &Node) {
         self.check_counters(node);
@@ -351,7 +351,7 @@ impl Witness {
         self.check_peers(node);
     }
 
-    /// How long the node had to end something.
+    /// Returns how long the node had to end something.
     fn waited(&self, started: Instant) -> Duration {
         self.now - started.max(self.jumped)
     }

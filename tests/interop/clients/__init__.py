@@ -1,1 +1,1 @@
-"""Other implementations, one module each, all started and asked the same way: see `client.py`."""
+"""Other implementations, one module each, with a common interface: see `client.py`."""

@@ -35,7 +35,7 @@ class Aria2(TorrentClient):
             return True
 
         self.wait_for(rpc_answers, "no RPC")
-        # Without a torrent it is no node.
+        # It runs a node only with a torrent.
         self.take_part(self.new_torrent(""))
 
     def take_part(self, torrent):

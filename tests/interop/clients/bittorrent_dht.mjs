@@ -1,5 +1,5 @@
-// A node of `bittorrent-dht` that does what lines on stdin say.
-// Arguments: the folder of the package, host, port, nodes to start from.
+// A node of `bittorrent-dht` that is controlled by lines on stdin.
+// Arguments: the folder of the package, host, port, bootstrap nodes.
 
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'

@@ -1,4 +1,4 @@
-"""A node of `btdht` that does what lines on stdin say.
+"""A node of `btdht` that is controlled by lines on stdin.
 
 Arguments: host, port, nodes to start from.
 """
@@ -20,7 +20,7 @@ AGAIN = 3
 
 class Node(btdht.DHT):
     def bootstarp(self, addresses=()):
-        """Starts from our nodes in place of the public ones; the name is the package's."""
+        """Bootstraps from our nodes instead of the public ones; the name is that of the package."""
         super().bootstarp(BOOTSTRAP)
 
 
@@ -54,7 +54,7 @@ node = Node(bind_port=int(port), bind_ip=host, ignored_net=[])
 # The package prints what it does.
 answers, sys.stdout = sys.stdout, sys.stderr
 node.start()
-# By itself it starts after 15 s.
+# By default it starts after 15 s.
 node.bootstarp()
 event = {"event": "listening", "addr": f"{host}:{port}", "id": node.myid.value.hex()}
 print(json.dumps(event), file=answers)

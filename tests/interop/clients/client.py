@@ -1,4 +1,4 @@
-"""What every client of the swarm can be asked.
+"""The common interface of the clients of the swarm.
 
 A client runs on an address of its own, joins by the nodes that it is given, and is then asked to
 `take_part` in a torrent: to announce itself as a peer of it and to look for other peers, which it
@@ -21,7 +21,7 @@ from steps import random_hash
 from transmission_peer import BitTorrentPeer
 
 PORT = 6881
-# Where our own node of the swarm is, so where the peers are that it announces.
+# The address of our own node of the swarm, and of the peers that it announces.
 OURS = "10.50.1.1"
 
 
@@ -37,20 +37,20 @@ class Client:
 
     @classmethod
     def lacking(cls):
-        """Why it cannot run here, or None."""
+        """Returns the reason why it cannot run here, or None."""
 
     @classmethod
     def version(cls):
         return ""
 
     def __init__(self, bootstrap):
-        """Starts it; these nodes, 'host:port', are there already."""
+        """Starts the client; these nodes, 'host:port', are running already."""
         self.bootstrap = bootstrap
         self.addr = f"{self.HOST}:{PORT}"
         self.id = ""
 
     def wait_until_up(self, bind, seconds=40):
-        """Until it answers as a node."""
+        """Waits until it answers as a node."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             reply = krpc.query(self.addr, "ping", bind=bind, tries=1)
@@ -61,10 +61,10 @@ class Client:
         raise AssertionError(f"{self.NAME} does not answer as a node after {seconds} s")
 
     def new_torrent(self, near):
-        """A torrent that only this client will take part in, and the peer of ours to be found.
+        """Returns a torrent that only this client takes part in, and the peer of ours to be found.
 
-        Its infohash is close to `near`, the id of a node of ours, which so is among those that the
-        client announces it to; close to nothing if that is empty.
+        Its infohash is close to `near`, the id of a node of ours, which is therefore among those that the
+        client announces it to; random if that is empty.
         """
         raise NotImplementedError
 
@@ -72,11 +72,11 @@ class Client:
         raise NotImplementedError
 
     def announced(self, torrent):
-        """The peer that it announces."""
+        """Returns the peer that it announces."""
         return self.addr
 
     def found(self, torrent):
-        """Whether it found the peer that we announced."""
+        """Returns whether it found the peer that we announced."""
         raise NotImplementedError
 
     def log_tail(self):
@@ -89,14 +89,14 @@ class Client:
 class Torrent:
     def __init__(self, infohash, file=None, peer=None, port=0):
         self.infohash, self.file, self.peer = infohash, file, peer
-        # What we announce: where `peer` listens, or just a number. Nodes announce the same.
+        # The port that we announce: that of `peer`, or just a number. Nodes announce the same.
         self.port = peer.port if peer else port
 
 
 class TorrentClient(Client):
-    """A whole BitTorrent client, in a process, with a folder of its own.
+    """A whole BitTorrent client, in its own process and folder.
 
-    Its own look for peers shows when it connects to the one that we announced.
+    It has found the peer that we announced when it connects to it.
     """
 
     def __init__(self, bootstrap):
@@ -174,7 +174,7 @@ class TorrentClient(Client):
 
 
 class DrivenNode(Client):
-    """A node in a process that does what lines on its stdin say, and answers each with one of JSON."""
+    """A node in a process that is controlled by lines on its stdin, and answers each with a line of JSON."""
 
     def __init__(self, bootstrap, line=None):
         super().__init__(bootstrap)
@@ -273,6 +273,6 @@ def stop_process(process):
 
 
 def first_line(*line):
-    """The first line that a program prints, such as its version."""
+    """Returns the first line that a program prints, such as its version."""
     said = subprocess.run(line, capture_output=True, text=True, timeout=20)
     return (said.stdout + said.stderr).strip().split("\n")[0]

@@ -20,7 +20,7 @@ class CrateNode(DrivenNode):
 
 
 class Ours(CrateNode):
-    """Our node in a tokio task, which tells its table."""
+    """Our node in a tokio task, which reports its table."""
 
     NAME, HOST, IMPLEMENTATION = "our node", OURS, "tokio"
 

@@ -54,7 +54,7 @@ class Deluge(TorrentClient):
             return True
 
         self.wait_for(rpc_answers, "no RPC")
-        # It knows no node but those of torrents.
+        # It knows only the nodes of torrents.
         self.take_part(self.new_torrent(""))
 
     def take_part(self, torrent):

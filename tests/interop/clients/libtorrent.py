@@ -22,7 +22,7 @@ class Libtorrent(Client):
     def __init__(self, bootstrap):
         super().__init__(bootstrap)
         self.session = libtorrent_peer.Session(self.HOST, bootstrap=bootstrap)
-        # It outlives the check that it was started in.
+        # It is used after the check that started it.
         libtorrent_peer.sessions.remove(self.session)
         self.addr = self.session.addr
 

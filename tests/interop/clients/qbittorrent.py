@@ -49,7 +49,7 @@ class Qbittorrent(TorrentClient):
         self.write("qBittorrent", "config", "qBittorrent.conf", text=config)
         self.run("qbittorrent-nox", f"--profile={self.folder}", f"--webui-port={WEB_UI}")
         self.wait_for(lambda: self.call("app/version"), "no web UI")
-        # It knows no node but those of torrents.
+        # It knows only the nodes of torrents.
         self.take_part(self.new_torrent(""))
 
     def call(self, path, data=None, headers={}):

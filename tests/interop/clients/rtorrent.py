@@ -1,4 +1,4 @@
-"""rtorrent. It answers 201 while it knows nobody, and hands out ports byte-swapped.
+"""rtorrent. It answers 201 while its table is empty, and returns ports byte-swapped.
 
 The peers that nodes tell it it reads two bytes too early, from the `6:` before each, so that it connects
 to others: that it was told some is all that can be seen.

@@ -8,7 +8,7 @@ from .client import OURS, Client, Torrent, hash_near, next_port
 
 class Transmission(Client):
     NAME, HOST, QUICK = "Transmission", "10.69.1.1", True
-    # It waits for some 8 to 22 s after each node that it starts from, and searches when it knows
+    # It waits for some 8 to 22 s after each bootstrap node, and looks up when it knows
     # more than 8 of which 4 answered.
     PATIENCE = 180
 

@@ -1,5 +1,5 @@
 //! Links a node into a program that has neither an allocator nor the standard library, as firmware
-//! does; then runs it, as firmware would not. `check.sh` beside it looks at what came out.
+//! does, and then runs it, unlike firmware. `check.sh` beside it inspects the program.
 #![no_std]
 #![no_main]
 
@@ -14,7 +14,7 @@ use dht_proto::{Config, Event, Instant, MAX_DATAGRAM, Node};
 #[cfg(not(feature = "everything"))]
 type Memory = dht_proto::Fixed;
 
-/// The same, with slots of every kind.
+/// The memory of a node with slots of every kind.
 #[cfg(feature = "everything")]
 type Memory = dht_proto::fixed!({
     let mut limits = dht_proto::Limits::CLIENT;
@@ -26,10 +26,10 @@ type Memory = dht_proto::fixed!({
 
 static mut MEMORY: Memory = Memory::new();
 
-/// The loop of a node, with a network that says nothing. 0 if the node asked its bootstrap host
-/// and told that it got no answer.
+/// Runs the loop of a node on a silent network. Returns 0 if the node queried its bootstrap host
+/// and reported that it received no answer.
 fn run() -> u8 {
-    // SAFETY: this is called once, and nobody else takes this address.
+    // SAFETY: this is called once, and no other code takes this address.
     let memory = unsafe { &mut *(&raw mut MEMORY) };
     let mut config = Config::default();
     (config.ipv6, config.read_only) = (false, true);
@@ -64,7 +64,7 @@ extern "C" fn start() -> ! {
     exit(run())
 }
 
-/// The first instruction: aligns the stack as the ABI wants it.
+/// The entry point: aligns the stack as the ABI requires.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 extern "C" fn _start() -> ! {
@@ -81,11 +81,11 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     exit(101)
 }
 
-/// The precompiled `core` names it, though nothing unwinds.
+/// The precompiled `core` refers to it, though nothing unwinds.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// What the compiler expects of every target, a chip's runtime included.
+/// The functions that the compiler expects of every target, including the runtime of a chip.
 mod memory {
     use super::MaybeUninit;
 

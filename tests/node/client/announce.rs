@@ -1,4 +1,4 @@
-//! Announces: to whom they go, with which token, and what becomes of those that fail.
+//! Announces: their destinations and tokens, and failures.
 
 use std::net::SocketAddr;
 
@@ -11,12 +11,12 @@ fn announce(stage: &mut Stage, port: u16) -> LookupId {
     stage.act(|node, now| node.announce(now, infohash(1), Announce::port(port)).unwrap())
 }
 
-/// The eight hosts closest to our torrent.
+/// Returns the eight hosts closest to the torrent.
 fn closest(stage: &Stage) -> Vec<SocketAddr> {
     stage.closest_to(infohash(1))
 }
 
-/// Who stores this port.
+/// Returns the hosts that store this port.
 fn holders(stage: &Stage, port: u16) -> Vec<SocketAddr> {
     let hosts = stage.hosts.iter().filter(|(_, host)| host.stored.contains(&port));
     hosts.map(|(addr, _)| *addr).collect()
@@ -28,7 +28,7 @@ fn sorted(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn l_02_the_eight_closest_store_an_announce_and_say_so() {
+fn l_02_the_eight_closest_store_an_announce_and_acknowledge_it() {
     let mut stage = Stage::joined(100);
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
@@ -84,7 +84,7 @@ fn an_announce_goes_out_before_the_lookup_has_ended() {
 }
 
 #[test]
-fn t_08_tokens_serve_a_second_announce_within_five_minutes() {
+fn t_08_tokens_are_reused_by_a_second_announce_within_five_minutes() {
     let mut stage = Stage::joined(60);
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(first);
@@ -103,16 +103,16 @@ fn t_08_tokens_serve_a_second_announce_within_five_minutes() {
     let begun = stage.now;
     let lookup = announce(&mut stage, 4444);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
-    assert_eq!(stage.count(begun, |sent| sent.is_get_peers()), 0, "reuse did not end it early");
+    assert_eq!(stage.count(begun, |sent| sent.is_get_peers()), 0, "reusing the lookup did not end it early");
     stage.run(secs(301) - (stage.now - asked));
     let begun = stage.now;
     let lookup = announce(&mut stage, 4545);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
-    assert!(stage.count(begun, |sent| sent.is_get_peers()) >= 8, "nor made it longer: a new lookup");
+    assert!(stage.count(begun, |sent| sent.is_get_peers()) >= 8, "nor prolong it: this is a new lookup");
 }
 
 #[test]
-fn t_08_t_04_tokens_of_another_torrent_or_method_do_not_serve() {
+fn t_08_t_04_tokens_of_another_torrent_or_method_are_not_reused() {
     let mut stage = Stage::joined(60);
     let other = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     stage.finish(other);
@@ -138,7 +138,7 @@ fn t_08_peers_found_before_are_found_again_by_an_announce_without_a_lookup() {
 }
 
 #[test]
-fn tokens_that_no_longer_serve_are_replaced_by_a_full_lookup() {
+fn refused_tokens_are_replaced_by_a_full_lookup() {
     let mut stage = Stage::joined(60);
     let first = announce(&mut stage, 4242);
     stage.finish(first);
@@ -165,11 +165,11 @@ fn a_refused_announce_goes_to_the_next_closest() {
     let holders = holders(&stage, 4242);
     assert_eq!((report.acknowledged, report.announced, holders.len()), (8, 10, 8));
     assert!(!holders.contains(&near[0]) && !holders.contains(&near[3]));
-    assert!(report.duration < secs(2), "a refusal is no silence: {report:?}");
+    assert!(report.duration < secs(2), "a refusal is not a timeout: {report:?}");
 }
 
 #[test]
-fn an_announce_everybody_refuses_ends() {
+fn an_announce_that_all_nodes_refuse_ends() {
     let mut stage = Stage::joined(60);
     for host in stage.hosts.values_mut() {
         host.refuses_announces = Some(203);
@@ -178,7 +178,7 @@ fn an_announce_everybody_refuses_ends() {
     let report = stage.finish(lookup);
     assert_eq!((report.acknowledged, report.announced), (0, 16));
     let again = announce(&mut stage, 4242);
-    assert_eq!(stage.finish(again).acknowledged, 0, "nor does one with the tokens of the first");
+    assert_eq!(stage.finish(again).acknowledged, 0, "so does one with the tokens of the first");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_lost_announce_is_sent_once_more() {
     assert_eq!(report.acknowledged, 8);
     assert!((9..=11).contains(&report.announced), "more than 8, in case it is lost again: {report:?}");
     let holders = holders(&stage, 4242);
-    assert!(near.iter().all(|addr| holders.contains(addr)), "the closest hold it: {holders:?}");
+    assert!(near.iter().all(|addr| holders.contains(addr)), "the closest store it: {holders:?}");
     for addr in &near[..3] {
         assert_eq!(stage.count(begun, |sent| sent.to == *addr && sent.is_announce()), 2);
     }
@@ -204,7 +204,7 @@ fn a_lost_announce_is_sent_once_more() {
 }
 
 #[test]
-fn a_holder_that_dies_is_replaced_by_the_next() {
+fn an_announce_ends_in_time_though_one_of_the_closest_nodes_has_died() {
     let mut stage = Stage::joined(60);
     let near = closest(&stage);
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -273,7 +273,7 @@ fn a_single_node_can_be_announced_to() {
     let report = stage.finish(lookup);
     assert_eq!((report.queried, report.acknowledged), (1, 1));
     assert_eq!(holders(&stage, 4242), [addr(17)]);
-    // What one node gave is no lookup to go on from.
+    // A query to a single node is not a lookup that an announce can continue from.
     let lookup = announce(&mut stage, 4343);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
 }

@@ -1,4 +1,4 @@
-//! A crawl of the network for infohashes (BEP 51), over scripted hosts: whom it asks, and how often.
+//! A crawl for infohashes (BEP 51) over scripted hosts: which it queries, and how often.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Crawl {
         }
     }
 
-    /// Tells the crawl what happens meanwhile.
+    /// Passes events of the node to the crawl.
     fn hear(&mut self, act: impl FnOnce(&mut Stage)) {
         let before = self.stage.events.len();
         act(&mut self.stage);
@@ -47,7 +47,7 @@ impl Crawl {
         }
     }
 
-    /// When each host was asked for a sample.
+    /// Returns the times at which each host was asked for a sample.
     fn asked(&self, host: SocketAddr) -> Vec<u64> {
         let to_host = self.stage.sent.iter().filter(|sent| sent.to == host);
         let asked = to_host.filter(|sent| matches!(sent.what, stage::What::Sample(_)));
@@ -56,14 +56,14 @@ impl Crawl {
 }
 
 #[test]
-fn b51_06_a_crawl_asks_no_node_before_its_interval_is_over() {
+fn b51_06_a_crawl_does_not_query_a_node_before_its_interval_is_over() {
     let mut stage = Stage::joined(60);
     for (index, host) in stage.hosts.values_mut().enumerate() {
         host.sample = Some(([0, 200, 1000, 21_600][index % 4], 3, vec![torrent(index), torrent(index + 1)]));
     }
     let mut crawl = Crawl::new(stage, CrawlOptions::default());
     crawl.run(secs(900));
-    assert_eq!(crawl.found.len(), 61, "each is told once");
+    assert_eq!(crawl.found.len(), 61, "each is reported once");
     let hosts: Vec<_> = crawl.stage.hosts.keys().copied().collect();
     for (index, host) in hosts.into_iter().enumerate() {
         let asked = crawl.asked(host);
@@ -77,7 +77,7 @@ fn b51_06_a_crawl_asks_no_node_before_its_interval_is_over() {
 }
 
 #[test]
-fn b51_07_b51_11_a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query() {
+fn b51_07_b51_11_a_crawl_pauses_queries_to_nodes_that_are_silent_or_lack_the_method() {
     let mut stage = Stage::joined(60);
     let hosts: Vec<_> = stage.hosts.keys().copied().collect();
     for (index, host) in stage.hosts.values_mut().enumerate() {
@@ -104,7 +104,7 @@ fn b51_07_b51_11_a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query()
 }
 
 #[test]
-fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
+fn a_crawl_keeps_to_its_spacing_and_waits_for_its_reader() {
     let mut stage = Stage::joined(60);
     for (index, host) in stage.hosts.values_mut().enumerate() {
         host.sample = Some((0, 40, (0..40).map(|at| torrent(40 * index + at)).collect()));
@@ -115,7 +115,7 @@ fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
     crawl.run(secs(60));
     assert!((29..=31).contains(&crawl.crawler.report().asked), "{:?}", crawl.crawler.report());
 
-    // Nobody takes what is found.
+    // The infohashes that are found are not read.
     let mut idle = Crawl::new(crawl.stage, options);
     for _ in 0..100 {
         let now = idle.stage.now;
@@ -132,7 +132,7 @@ fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
 }
 
 #[test]
-fn a_crawl_goes_on_with_the_nodes_it_had_once_a_disabled_family_is_enabled() {
+fn a_crawl_continues_with_its_nodes_when_a_disabled_family_is_enabled() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.sample = Some((21_600, 0, Vec::new())));
     let mut crawl = Crawl::new(stage, CrawlOptions::default());
@@ -148,11 +148,15 @@ fn a_crawl_goes_on_with_the_nodes_it_had_once_a_disabled_family_is_enabled() {
     crawl.hear(|stage| stage.act(|node, now| node.set_enabled(now, Family::V4, true)));
     crawl.run(secs(10));
     let report = crawl.crawler.report();
-    assert_eq!((report.nodes, report.due), (60, 0), "whose query was cut short is asked again: {report:?}");
+    assert_eq!(
+        (report.nodes, report.due),
+        (60, 0),
+        "a node whose query was cut short is queried again: {report:?}"
+    );
 }
 
 #[test]
-fn a_crawl_that_is_stopped_leaves_nothing_under_way() {
+fn a_stopped_crawl_leaves_no_query_in_flight() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     let mut options = CrawlOptions::default();

@@ -1,4 +1,4 @@
-//! Lookups: whom a node asks, what it makes of the answers, and that nobody can hold it up.
+//! Lookups: which nodes are queried, how answers are used, and that no node can delay them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ fn l_01_a_lookup_finds_the_closest_hosts_of_a_hundred_in_few_queries() {
     let report = stage.finish(lookup);
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
     assert_eq!(found, stage.closest_to(infohash(3)));
-    // It ends with the answer of the last of the closest, while those of others may be under way.
+    // It ends with the last answer of the closest, while queries to others may still be in flight.
     assert!(report.queried <= 24 && report.answered >= 8 && report.failed == 0, "{report:?}");
     assert!(report.duration >= RTT && report.duration <= RTT * 4, "{report:?}");
     assert_eq!(report.kind, LookupKind::FindNode);
@@ -75,9 +75,9 @@ fn l_04_dead_nodes_do_not_count_as_answers() {
 }
 
 #[test]
-fn l_05_no_host_is_asked_twice_in_one_lookup() {
+fn l_05_no_host_is_queried_twice_in_one_lookup() {
     let mut stage = Stage::joined(80);
-    // Some hosts list every other host under a name of its own.
+    // Some hosts list every other host with an id of their own choice.
     for liar in 1..=10 {
         let lists =
             (1..=20).map(|index| (sibling(NodeId::from(infohash(2)), 8 + liar), addr(index))).collect();
@@ -94,11 +94,11 @@ fn l_05_no_host_is_asked_twice_in_one_lookup() {
 }
 
 #[test]
-fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
+fn all_twenty_nodes_of_a_long_answer_are_considered() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     stage.hosts.get_mut(&addr(1)).unwrap().is_listed = false;
-    // The closest come last, and nobody else names them.
+    // The closest are listed last, and by no other host.
     let mut hosts: Vec<_> = (2..=21).map(|index| (id(index), addr(index))).collect();
     hosts.sort_by_key(|(id, _)| std::cmp::Reverse(id.distance(&NodeId::from(infohash(1)))));
     let best = hosts[19].1;
@@ -114,7 +114,7 @@ fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
 }
 
 #[test]
-fn l_08_one_slow_host_delays_nobody() {
+fn l_08_one_slow_host_does_not_delay_a_lookup() {
     let mut stage = Stage::joined(60);
     let near = stage.closest_to(infohash(8));
     let slow = stage.hosts.get_mut(&near[0]).unwrap();
@@ -185,7 +185,7 @@ fn l_09_an_unreachable_host_fails_at_once() {
 }
 
 #[test]
-fn l_14_hosts_that_ignore_the_target_do_no_harm() {
+fn l_14_hosts_that_ignore_the_target_do_not_mislead_a_lookup() {
     let mut stage = Stage::joined(80);
     for index in 1..=80 {
         if index % 3 == 0 {
@@ -215,7 +215,7 @@ fn c_03_an_error_is_the_answer_of_a_live_node() {
     assert!(stage.node.nodes(Family::V4).any(|node| node.addr == near));
 }
 
-/// What one host's answer gives a lookup that asks it alone.
+/// Returns the result of a lookup that queries only one host, which answers with these fields.
 fn single_answer(response: &Response<'_>) -> (Stage, dht_proto::LookupId) {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
@@ -252,7 +252,7 @@ fn q_05_values_nodes_both_or_neither_are_accepted() {
     }
 }
 
-/// The same for an answer in bytes, from `r` on.
+/// Returns the peers of a lookup that queries only one host, for an answer in bytes from `r` on.
 fn peers_in(returns: &[u8]) -> Vec<SocketAddr> {
     let mut stage = Stage::joined(20);
     let near = stage.closest_to(infohash(1));
@@ -291,7 +291,7 @@ fn q_09_values_of_odd_lengths_are_skipped() {
 }
 
 #[test]
-fn a_peer_is_reported_once_whoever_names_it() {
+fn a_peer_is_reported_once_however_many_nodes_return_it() {
     let mut stage = Stage::joined(40);
     for host in stage.hosts.values_mut() {
         host.peers = vec![PEER.into(), ([78, 1, 1, 1], 1).into()];
@@ -302,7 +302,7 @@ fn a_peer_is_reported_once_whoever_names_it() {
 }
 
 #[test]
-fn peers_come_before_the_lookup_has_ended() {
+fn peers_are_reported_before_the_lookup_has_ended() {
     let mut stage = Stage::joined(40);
     let near = stage.closest_to(infohash(1));
     stage.hosts.get_mut(&near[7]).unwrap().peers = vec![PEER.into()];
@@ -335,7 +335,7 @@ fn two_lookups_of_one_target_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_ping_tells_who_answered_or_why_nobody_did() {
+fn a_ping_reports_the_id_or_the_reason_of_its_failure() {
     let mut stage = Stage::new(stage::config());
     (1..=3).for_each(|index| stage.host(index));
     stage.at(2).refuses = Some(201);
@@ -358,7 +358,7 @@ fn a_ping_tells_who_answered_or_why_nobody_did() {
     assert_eq!(result(3), Some(Err(QueryError::Malformed)));
     assert_eq!(result(4), Some(Err(QueryError::TimedOut)));
     assert_eq!(result(5), Some(Err(QueryError::Unreachable)));
-    assert_eq!(stage.node.node_count(Family::V4), 1, "who answers is known");
+    assert_eq!(stage.node.node_count(Family::V4), 1, "a node that answers is in the table");
 }
 
 #[test]
@@ -374,6 +374,6 @@ fn b43_02_queries_of_a_read_only_node_say_so() {
         assert_eq!(stage.finish(lookup).acknowledged, 8);
         assert!(stage.sent.iter().all(|sent| sent.read_only == read_only));
         let answer = stage.ask(addr(99), id(99), dht_proto::wire::Method::Ping);
-        assert_eq!(answer.is_none(), read_only, "B43-01: and it answers nobody");
+        assert_eq!(answer.is_none(), read_only, "B43-01: and it answers no queries");
     }
 }

@@ -1,17 +1,17 @@
-//! Lookups and queries of a node's own: whom it asks, what it takes from the answers, and how they end.
+//! Lookups and queries of a node: which nodes are queried, how answers are used, and how lookups end.
 //!
-//! - `announce`: to whom announces go, with which token, and what becomes of those that fail
+//! - `announce`: the destinations and tokens of announces, and failures
 //! - `crawl`: surveys of the torrents in the network (BEP 51)
-//! - `lookup`: whom a lookup asks, and that nobody can hold it up
-//! - `publish`: items that a node seeks and publishes (BEP 44)
-//! - `replies`: which answers match a query, and what is taken from them
-//! - `samples`: samples of infohashes that a node asks for (BEP 51)
+//! - `lookup`: the nodes that a lookup queries, and that no node can delay it
+//! - `publish`: items that a node looks up and publishes (BEP 44)
+//! - `replies`: which answers match a query, and how they are used
+//! - `samples`: samples of infohashes that a node requests (BEP 51)
 //! - `scrape`: scrapes (BEP 33), made and answered
-//! - `silence`: what the silence of a node says of it
-//! - `slots`: slots that serve a second time
-//! - `stale_ids`: ids of lookups and queries that are over
+//! - `silence`: nodes that do not answer some or all queries
+//! - `slots`: slots that are reused
+//! - `stale_ids`: ids of lookups and queries that have ended
 //! - `trust`: forged answers, false listings and invented hosts
-//! - `unsent`: datagrams that the node's own system does not send
+//! - `unsent`: datagrams that the node's own system refuses to send
 
 mod announce;
 mod crawl;

@@ -1,4 +1,4 @@
-//! Items that a node seeks and publishes (BEP 44), among scripted hosts.
+//! Items that a node looks up and publishes (BEP 44), among scripted hosts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::common::items::{VALUE, secret, signed};
 use crate::stage;
 use crate::stage::{Copied, Put, Stage, addr, config, limits, ms, secs};
 
-/// The item as hosts hold it.
+/// Converts an item to the form in which hosts store it.
 fn copied(item: &Item) -> Copied {
     let key = item.key().map(|key| *key.as_bytes());
     let signed = key.map(|key| (key, item.seq().unwrap(), *item.signature().unwrap()));
     Copied { value: item.value().to_vec(), signed }
 }
 
-/// The hosts closest to a target, closest first.
+/// Returns the hosts by their distance to a target, closest first.
 fn closest(stage: &Stage, target: NodeId) -> Vec<SocketAddr> {
     stage.closest_hosts(target, addr(0)).into_iter().map(|(_, addr)| addr).collect()
 }
 
-/// Gives copies to the hosts closest to their target, so many.
+/// Gives copies of an item to the `count` hosts closest to its target.
 fn give(stage: &mut Stage, item: &Item, count: usize) {
     for at in closest(stage, item.target()).into_iter().take(count) {
         stage.hosts.get_mut(&at).unwrap().item = Some(copied(item));
@@ -53,7 +53,7 @@ fn joined_with(config: Config, limits: &Limits, hosts: usize) -> Stage {
     stage
 }
 
-/// A stranger puts an immutable item to the node.
+/// Another host puts an immutable item to the node.
 fn store(stage: &mut Stage, from: SocketAddr, item: &Item) {
     let (id, target) = (stage::id(900), item.target());
     let reply = stage.ask(from, id, Method::Get { target, seq: None, want: Want::NONE }).unwrap();
@@ -64,7 +64,7 @@ fn store(stage: &mut Stage, from: SocketAddr, item: &Item) {
     stage.ask(from, id, Method::Put { token: response.token.unwrap(), target: None, item }).unwrap();
 }
 
-/// Keeps an item up for one round.
+/// Publishes an item, and waits until it has been put once.
 fn keep(stage: &mut Stage, item: &Item) -> LookupReport {
     let kept = stage.act(|node, now| node.start_publishing(now, item)).unwrap();
     let before = rounds(stage).len();
@@ -74,7 +74,7 @@ fn keep(stage: &mut Stage, item: &Item) -> LookupReport {
     rounds(stage).pop().unwrap()
 }
 
-/// The rounds of items that are kept up.
+/// Returns the reports of republishes.
 fn rounds(stage: &Stage) -> Vec<LookupReport> {
     let done = stage.events.iter().filter_map(|event| match event {
         Event::LookupDone { report, .. } if report.publication.is_some() => Some(*report),
@@ -100,7 +100,7 @@ fn b44_02_b44_04_b44_30_an_immutable_item_is_put_to_the_closest_under_their_own_
     assert_eq!((report.announced, report.acknowledged, report.refused.total), (8, 8, 0));
     let mut nearest = closest(&stage, item.target());
     nearest.sort_unstable();
-    assert_eq!(holders(&stage, &item), nearest, "each took its own token");
+    assert_eq!(holders(&stage, &item), nearest, "each received its own token");
     let puts = puts(&stage);
     assert!(puts.iter().all(|(_, put)| put.target == Some(item.target()) && put.stray_seq.is_none()));
     assert_eq!(stage.node.stats().queries_out.put, 8);
@@ -129,7 +129,7 @@ fn b44_27_a_value_counts_only_under_its_own_hash_and_ends_the_lookup() {
 }
 
 #[test]
-fn b44_29_the_highest_valid_seq_wins_and_every_version_is_told() {
+fn b44_29_the_highest_valid_seq_wins_and_every_newer_version_is_reported() {
     for order in [[1, 5, 3], [5, 3, 1], [3, 1, 5]] {
         let mut stage = Stage::joined(60);
         let nearest = closest(&stage, signed(1, VALUE).target());
@@ -181,12 +181,12 @@ fn b44_14_b44_30_b44_16_cas_goes_to_nodes_that_returned_data_only() {
     assert_eq!(report.acknowledged, 8);
     for (to, put) in puts(&stage) {
         let expected = before.contains(&to).then_some(0);
-        assert_eq!(put.cas, expected, "{to}: B44-16 zero is a number as any other");
+        assert_eq!(put.cas, expected, "{to}: B44-16 zero is a valid number");
     }
 }
 
 #[test]
-fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
+fn nodes_with_an_older_version_store_what_replaces_the_newest() {
     let mut stage = Stage::joined(60);
     let nearest = closest(&stage, signed(1, VALUE).target());
     give(&mut stage, &signed(1, b"3:old"), 8);
@@ -204,30 +204,30 @@ fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
 }
 
 #[test]
-fn b44_14_a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() {
+fn b44_14_a_put_whose_cas_is_not_the_newest_version_is_not_sent() {
     let mut stage = Stage::joined(60);
     give(&mut stage, &signed(7, b"3:new"), 3);
     for cas in [6, 8] {
         let report = put(&mut stage, &signed(9, VALUE), Some(cas));
         assert_eq!((report.acknowledged, report.announced, report.seq), (0, 0, Some(7)));
-        assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "who would refuse");
+        assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "which would refuse");
         assert_eq!(report.refused.last, Some(ErrorCode::CAS_MISMATCH));
         assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 7 }));
         assert_eq!(puts(&stage), []);
     }
     assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
-    // B44-15: where there is nothing to compare with, it is stored.
+    // B44-15: where no version is stored, the item is stored.
     let mut stage = Stage::joined(60);
     assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
 }
 
 #[test]
-fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
+fn b44_13_a_refusal_by_a_node_that_stores_the_same_item_counts_as_stored() {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     give(&mut stage, &item, 2);
     let nearest = closest(&stage, item.target());
-    // The third says so as well, but nobody knows what it holds.
+    // The third refuses as well, but does not return what it stores.
     for at in &nearest[..3] {
         stage.hosts.get_mut(at).unwrap().refuses_announces = Some(302);
     }
@@ -237,7 +237,8 @@ fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
 }
 
 #[test]
-fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_spill_over() {
+fn b44_13_b44_14_b44_35_refusals_are_reported_by_code_and_only_those_unrelated_to_versions_move_on_to_farther_nodes()
+ {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     let nearest = closest(&stage, item.target());
@@ -248,15 +249,15 @@ fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_s
     let refused = report.refused;
     assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (5, 1, 2));
     assert!(refused.last.is_some() && report.obstacle.is_none());
-    assert_eq!((report.announced, report.acknowledged), (10, 5), "two of the next closest take it");
+    assert_eq!((report.announced, report.acknowledged), (10, 5), "two of the next closest store it");
 }
 
 #[test]
-fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
+fn b44_13_a_put_that_is_refused_because_of_another_version_is_not_sent_to_farther_nodes() {
     for (code, cas) in [(302, None), (301, Some(3))] {
         let mut stage = Stage::joined(60);
         let item = signed(4, VALUE);
-        // They do not say what they hold.
+        // They do not return what they store.
         for at in closest(&stage, item.target()) {
             stage.hosts.get_mut(&at).unwrap().refuses_announces = Some(code);
         }
@@ -269,7 +270,7 @@ fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
 }
 
 #[test]
-fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
+fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
     let mut stage = Stage::joined(60);
     let stale = signed(4, VALUE);
     let nearest = closest(&stage, stale.target());
@@ -284,15 +285,15 @@ fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
 }
 
 #[test]
-fn b44_13_a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
+fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
     let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
     let conflict = Some(PutObstacle::Conflict { seq: 5 });
-    // Put by this node before; by another one; found by this node before.
+    // Put by this node before, put by another one, or found by this node before.
     for case in 0..3 {
         let mut stage = Stage::joined(60);
         if case == 0 {
             assert_eq!(put(&mut stage, &first, None).acknowledged, 8);
-            // Though nobody holds it any more: it was there.
+            // No node stores it any more, but it was there.
             stage.hosts.values_mut().for_each(|host| host.item = None);
         } else {
             give(&mut stage, &first, 8);
@@ -307,7 +308,7 @@ fn b44_13_a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody(
             assert_eq!((puts(&stage).len(), report.refused.total), (sent, 0));
         }
         let report = put(&mut stage, &first, None);
-        assert_eq!((report.obstacle, report.acknowledged), (None, 8), "{case}: the value that stands");
+        assert_eq!((report.obstacle, report.acknowledged), (None, 8), "{case}: the value that is stored");
     }
 }
 
@@ -318,7 +319,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
     let item = signed(4, VALUE);
     let at = closest(&stage, item.target())[0];
     let slow = stage.hosts.get_mut(&at).unwrap();
-    // It is asked again once it has told whom it knows, and answers when it is believed to be silent.
+    // It is queried again after it has listed other nodes, and answers when it already counts as silent.
     (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(1500), 1);
     let report = put(&mut stage, &item, None);
     assert!(report.acknowledged >= 8, "{report:?}");
@@ -330,7 +331,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
 }
 
 #[test]
-fn b44_29_a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
+fn b44_29_a_get_and_the_lookup_before_a_put_wait_for_the_closest_until_they_time_out() {
     let (old, new) = (signed(3, b"3:old"), signed(9, b"3:new"));
     let stage = || {
         let mut stage = Stage::joined(60);
@@ -345,12 +346,12 @@ fn b44_29_a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_o
     assert_eq!((slow.node.item(lookup), report.seq), (Some(new.clone()), Some(9)));
     let seqs = |event: &Event| if let Event::ItemFound { seq, .. } = event { *seq } else { None };
     let seqs: Vec<i64> = slow.events.iter().filter_map(seqs).collect();
-    assert_eq!((seqs.first(), seqs.last()), (Some(&3), Some(&9)), "others are told before");
+    assert_eq!((seqs.first(), seqs.last()), (Some(&3), Some(&9)), "other versions are reported before");
     assert!(report.duration < ms(1500));
     let (mut slow, _) = stage();
     let report = put(&mut slow, &signed(4, VALUE), None);
     assert_eq!((report.obstacle, puts(&slow).len()), (Some(PutObstacle::Superseded { newest: 9 }), 0));
-    // Nobody is waited for longer.
+    // No node is waited for longer.
     let (mut dead, at) = stage();
     dead.hosts.get_mut(&at).unwrap().is_dead = true;
     let (_, report) = get_mutable(&mut dead);
@@ -360,7 +361,7 @@ fn b44_29_a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_o
     assert!(report.acknowledged == 8 && report.duration < secs(1), "nor again: {report:?}");
 }
 
-/// As those that check signatures slowly.
+/// Slow hosts, such as those that check signatures slowly.
 #[test]
 fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
     let mut stage = Stage::joined(60);
@@ -368,7 +369,7 @@ fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
     let item = signed(1, VALUE);
     let report = put(&mut stage, &item, None);
     assert!(report.acknowledged >= 8 && report.refused.total == 0, "{report:?}");
-    // Nobody ever does: then the end is that nothing stands.
+    // No host ever confirms: then the report says that nothing is stored.
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.storing = secs(3600));
     let begun = stage.now;
@@ -378,7 +379,7 @@ fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
 }
 
 #[test]
-fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
+fn a_put_of_an_immutable_item_uses_the_tokens_of_an_earlier_lookup() {
     let mut stage = Stage::joined(60);
     let item = Item::immutable(VALUE).unwrap();
     assert_eq!(put(&mut stage, &item, None).acknowledged, 8);
@@ -389,7 +390,7 @@ fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
 }
 
 #[test]
-fn a_put_of_what_can_change_asks_the_nodes_of_an_earlier_lookup_again() {
+fn a_put_of_a_mutable_item_queries_the_nodes_of_an_earlier_lookup_again() {
     for cas in [None, Some(1)] {
         let mut stage = Stage::joined(60);
         give(&mut stage, &signed(1, VALUE), 8);
@@ -408,11 +409,11 @@ fn a_put_of_what_can_change_asks_the_nodes_of_an_earlier_lookup_again() {
 }
 
 #[test]
-fn b44_14_a_put_with_cas_knows_what_was_stored_since_the_last_lookup() {
+fn b44_14_a_put_with_cas_sees_what_was_stored_since_the_last_lookup() {
     let mut stage = Stage::joined(60);
     give(&mut stage, &signed(1, VALUE), 7);
     let (_, report) = get_mutable(&mut stage);
-    // Somebody else was faster, but for the eighth.
+    // Another node was faster, except at the eighth host.
     give(&mut stage, &signed(2, b"5:other"), 7);
     let report = put(&mut stage, &signed(2, b"4:next"), report.seq);
     assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
@@ -420,7 +421,7 @@ fn b44_14_a_put_with_cas_knows_what_was_stored_since_the_last_lookup() {
 }
 
 #[test]
-fn b44_21_a_node_that_asks_for_a_seq_gets_one_if_that_is_wished() {
+fn b44_21_a_node_that_requires_a_seq_receives_one_if_configured() {
     for wished in [false, true] {
         let mut config = config();
         config.retry_with_seq = wished;
@@ -435,7 +436,7 @@ fn b44_21_a_node_that_asks_for_a_seq_gets_one_if_that_is_wished() {
             assert_eq!(report.acknowledged, 0);
             assert!(puts(&stage).iter().all(|(_, put)| put.stray_seq.is_none()));
         }
-        // A mutable item has a number of its own.
+        // A mutable item has its own sequence number.
         stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(203));
         let sent = puts(&stage).len();
         let refused = put(&mut stage, &signed(1, VALUE), None).refused.total;
@@ -450,7 +451,7 @@ fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
     let value = [&b"996:"[..], &[b'x'; 996]].concat();
     let item = Item::sign(&secret(), &[b's'; 64], i64::MAX, &value).unwrap();
     give(&mut stage, &Item::sign(&secret(), &[b's'; 64], i64::MAX - 1, &value).unwrap(), 8);
-    // There is no room for nodes beside it.
+    // The datagram has no room for nodes beside it.
     let holders_before = closest(&stage, item.target());
     holders_before.iter().for_each(|at| stage.hosts.get_mut(at).unwrap().lists = Some(Vec::new()));
     let report = put(&mut stage, &item, Some(i64::MAX - 1));
@@ -458,7 +459,7 @@ fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
 }
 
 #[test]
-fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
+fn b44_31_b46_03_a_publication_is_put_every_hour_until_it_is_stopped() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
     let kept = stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
@@ -472,7 +473,7 @@ fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
         assert!((hour - 1..=hour + 1).contains(&rounds(&stage)), "{} after {hour} hours", rounds(&stage));
     }
     stage.run(secs(4000));
-    assert!(holders(&stage, &item).len() >= 8, "what was lost is put again");
+    assert!(holders(&stage, &item).len() >= 8, "lost copies are put again");
     assert_eq!(stage.node.published_item(kept), Some(item.clone()));
     let info = stage.node.publications().next().unwrap();
     assert_eq!((info.id, info.target, info.seq, info.is_spared), (kept, item.target(), Some(1), false));
@@ -485,7 +486,7 @@ fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
 }
 
 #[test]
-fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_closest() {
+fn b44_32_a_republish_sends_no_put_where_more_than_eight_nodes_and_all_of_the_closest_store_the_item() {
     let item = signed(1, VALUE);
     let all_but = |missing: usize| {
         let mut stage = Stage::joined(60);
@@ -506,7 +507,7 @@ fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_c
     };
     let (sent, is_spared, mut stage) = all_but(0);
     assert_eq!((sent, is_spared), (0, true));
-    // If everybody relied on the others, it would expire: the next round puts it in any case.
+    // If every publisher relied on the others, it would expire: the next republish puts it in any case.
     stage.run(secs(45 * 60));
     assert!(puts(&stage).len() >= 16);
     assert!(!stage.node.publications().next().unwrap().is_spared);
@@ -526,16 +527,17 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
     let round = rounds(&stage).pop().unwrap();
     assert_eq!((round.obstacle, round.copies), (Some(PutObstacle::Conflict { seq: 5 }), 0));
     assert_eq!((puts(&stage).len(), stage.node.publications().next().unwrap().is_spared), (sent, true));
-    // They expire, and it comes back.
+    // The copies expire, and the item is put again.
     stage.hosts.values_mut().for_each(|host| host.item = None);
     stage.run(secs(3600));
     assert!(holders(&stage, &signed(5, VALUE)).len() >= 8);
 }
 
 #[test]
-fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_than_ours() {
+fn b44_32_copies_of_an_older_version_do_not_count_when_a_newer_one_is_found() {
     let item = signed(5, VALUE);
-    // All hold an older one, but for one that conflicts with ours. It says so first, in the midst, or last.
+    // All store an older version, except for one with a conflicting value, which answers first, in the
+    // middle, or last.
     for (rank, delay) in (8..16).flat_map(|rank| (0..8).map(move |delay| (rank, delay))) {
         let mut stage = Stage::joined(60);
         stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
@@ -558,11 +560,11 @@ fn b44_32_eight_copies_are_not_enough() {
     let item = signed(1, VALUE);
     stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     stage.run(secs(3600 + 600));
-    assert!(puts(&stage).len() >= 16, "the eight that we put ourselves");
+    assert!(puts(&stage).len() >= 16, "the eight that this node put");
 }
 
 #[test]
-fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature() {
+fn b44_33_b46_03_a_found_item_can_be_republished_by_any_node_with_its_original_signature() {
     let mut stage = Stage::joined(60);
     let item = signed(6, VALUE);
     give(&mut stage, &item, 2);
@@ -574,7 +576,7 @@ fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature
 }
 
 #[test]
-fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
+fn a_publication_is_replaced_by_a_newer_version_and_never_by_an_older_one() {
     let mut stage = Stage::joined(60);
     let kept = stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))), Ok(kept));
@@ -589,7 +591,7 @@ fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
 }
 
 #[test]
-fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
+fn a_publication_that_was_superseded_stops_and_reports_it() {
     let mut stage = Stage::joined(60);
     stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     stage.run(secs(60));
@@ -602,7 +604,7 @@ fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
 }
 
 #[test]
-fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
+fn the_memory_for_own_items_is_bounded_and_completed_lookups_free_theirs() {
     let mut limits: Limits = limits();
     (limits.own_items, limits.own_chunks, limits.publications) = (3, 24, 3);
     let mut stage = joined_with(config(), &limits, 20);
@@ -618,7 +620,7 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
     let more = Item::immutable(b"i9e").unwrap();
     let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
-    // What is kept up gives nothing back: to wait for a slot would be in vain.
+    // Publications free no memory, so waiting for a slot would be in vain.
     let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
     assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(none));
     let kept = stage.node.publications().next().unwrap().id;
@@ -627,16 +629,16 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
     let big = Item::immutable(&[&b"900:"[..], &[b'x'; 900]].concat()).unwrap();
     let kept = stage.node.publications().next().unwrap().id;
     assert!(stage.act(|node, _| node.stop_publishing(kept)));
-    assert!(stage.act(|node, now| node.start_publishing(now, &big)).is_ok(), "chunks come back as well");
+    assert!(stage.act(|node, now| node.start_publishing(now, &big)).is_ok(), "chunks are freed as well");
 }
 
 #[test]
-fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
+fn publications_leave_a_quarter_of_the_memory_to_lookups() {
     let item = |index: u8, len: usize| {
         let value = vec![index; len];
         Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
     };
-    // So many that the one or the other runs short: slots of 16 and 128 chunks, or of 64 and 64.
+    // Sizes at which either slots or chunks run out: 16 slots and 128 chunks, or 64 and 64.
     let (of_slots, of_chunks) = ((Limit::PublishedItems, 12), (Limit::PublishedChunks, 48));
     for (slots, chunks, len, most, (limit, size)) in
         [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
@@ -663,7 +665,7 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
 }
 
 #[test]
-fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
+fn the_default_limits_have_room_for_a_hundred_publications_of_a_thousand_bytes() {
     let mut stage = joined_with(config(), &Limits::default(), 40);
     for index in 0..100_u8 {
         let item = Item::immutable(&[&b"996:"[..], &[index; 996]].concat()).unwrap();
@@ -677,7 +679,7 @@ fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
 }
 
 #[test]
-fn an_item_that_is_kept_up_changes_within_its_own_share() {
+fn a_publication_changes_within_its_own_share_of_memory() {
     let mut limits: Limits = limits();
     (limits.own_items, limits.own_chunks, limits.publications) = (4, 32, 4);
     let mut stage = joined_with(config(), &limits, 20);
@@ -694,18 +696,18 @@ fn an_item_that_is_kept_up_changes_within_its_own_share() {
 }
 
 #[test]
-fn what_others_put_to_us_is_found_at_once() {
+fn an_item_in_the_own_store_is_found_at_once() {
     let mut stage = Stage::joined(30);
     let item = Item::immutable(VALUE).unwrap();
     store(&mut stage, addr(900), &item);
     let lookup = stage.act(|node, now| node.get_immutable(now, item.target())).unwrap();
-    assert!(stage.report(lookup).is_some(), "without asking anybody");
+    assert!(stage.report(lookup).is_some(), "without any query");
     assert!(stage.events.contains(&Event::ItemFound { lookup, node: None, seq: None }));
     assert_eq!(stage.node.item(lookup), Some(item));
 }
 
 #[test]
-fn a_single_node_is_asked_and_put_to() {
+fn a_get_and_a_put_can_address_a_single_node() {
     let mut stage = Stage::joined(30);
     let item = signed(1, VALUE);
     let mut options = LookupOptions::default();

@@ -1,4 +1,4 @@
-//! What a node makes of the answers to its own queries: which it matches, and what it takes from
+//! How a node uses answers to its own queries: which ones it matches, and what it takes from
 //! them.
 
 use std::collections::BTreeSet;
@@ -19,14 +19,14 @@ fn pinged(lone: &mut Lone) -> (QueryId, Packet) {
     (id, lone.query())
 }
 
-/// A node that has just pinged another, the first it hears of.
+/// Creates a node that has just pinged another, its first contact.
 fn pinging() -> (Lone, QueryId, Packet) {
     let mut lone = Lone::new(config());
     let (id, ping) = pinged(&mut lone);
     (lone, id, ping)
 }
 
-/// How a query to a single node ended.
+/// Returns the outcome of a query to a single node.
 fn outcome(lone: &mut Lone, query: QueryId) -> Option<Result<NodeId, QueryError>> {
     lone.drain();
     lone.events.iter().find_map(|event| match event {
@@ -35,7 +35,7 @@ fn outcome(lone: &mut Lone, query: QueryId) -> Option<Result<NodeId, QueryError>
     })
 }
 
-/// Asks one node for peers, answers with these fields, and returns the peers found.
+/// Queries one node for peers, which answers with these fields, and returns the peers found.
 fn peers_in(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Vec<SocketAddr> {
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), host);
     lone.ignored(host, &query.answer(&ID, fields));
@@ -52,7 +52,7 @@ fn reports(lone: &Lone) -> Vec<LookupReport> {
 }
 
 #[test]
-fn q_01_our_ping_is_answered_and_its_node_known() {
+fn q_01_a_node_that_answers_a_ping_enters_the_table() {
     let (mut lone, id, ping) = pinging();
     assert_eq!((ping.method(), ping.to), ("ping", socket(HOST)));
     assert_eq!(ping.string("a.id"), Some(&OWN[..]));
@@ -71,7 +71,7 @@ fn q_01_our_ping_is_answered_and_its_node_known() {
 }
 
 #[test]
-fn c_05_a_silent_node_times_out_once_and_is_not_known() {
+fn c_05_a_silent_node_times_out_once_and_does_not_enter_the_table() {
     let (mut lone, id, ping) = pinging();
     lone.wait(Duration::from_secs(4));
     assert_eq!(outcome(&mut lone, id), None);
@@ -93,7 +93,7 @@ fn c_05_an_answer_in_time_leaves_no_timeout_behind() {
 }
 
 #[test]
-fn e_17_transaction_ids_are_unique_and_no_counter() {
+fn e_17_transaction_ids_are_unique_and_not_sequential() {
     let mut lone = Lone::new(config());
     let mut ids = Vec::new();
     for index in 0..90 {
@@ -105,11 +105,11 @@ fn e_17_transaction_ids_are_unique_and_no_counter() {
     let unique: BTreeSet<_> = ids.iter().collect();
     assert_eq!(unique.len(), ids.len());
     let steps: BTreeSet<_> = ids.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-    assert!(steps.len() > 80, "the next id follows from no earlier one");
+    assert!(steps.len() > 80, "the next id cannot be derived from earlier ones");
 }
 
 #[test]
-fn c_05_many_answers_in_any_order_find_their_own_queries() {
+fn c_05_many_answers_in_any_order_are_matched_to_their_queries() {
     let mut lone = Lone::new(config());
     let pings: Vec<_> = (0..60)
         .map(|index| {
@@ -126,7 +126,7 @@ fn c_05_many_answers_in_any_order_find_their_own_queries() {
 }
 
 #[test]
-fn e_20_an_answer_counts_only_from_the_very_endpoint_that_was_asked() {
+fn e_20_an_answer_counts_only_from_the_endpoint_that_was_queried() {
     let (mut lone, id, ping) = pinging();
     let answer = ping.answer(&ID, b"");
     for (index, liar) in ["60.1.1.2:6881", "61.1.1.1:6881", "[2a00::1]:6881"].into_iter().enumerate() {
@@ -135,14 +135,14 @@ fn e_20_an_answer_counts_only_from_the_very_endpoint_that_was_asked() {
         assert_eq!(lone.stats().dropped.stray, 2 * (index as u64 + 1));
     }
     lone.ignored(socket("60.1.1.1:6882"), &answer);
-    assert_eq!(lone.stats().dropped.wrong_port, 1, "another port of the host is told apart");
+    assert_eq!(lone.stats().dropped.wrong_port, 1, "another port of the host is another endpoint");
     assert_eq!((lone.node.node_count(Family::V4), outcome(&mut lone, id)), (0, None));
     lone.ignored(socket(HOST), &answer);
     assert_eq!(outcome(&mut lone, id), Some(Ok(NodeId::from_bytes(ID))));
 }
 
 #[test]
-fn e_20_an_answer_counts_only_with_the_very_transaction_and_only_once() {
+fn e_20_an_answer_counts_only_with_its_transaction_and_only_once() {
     let (mut lone, id, ping) = pinging();
     let t = ping.string("t").unwrap().to_vec();
     let mut other = t.clone();
@@ -180,12 +180,12 @@ fn e_22_e_23_errors_of_every_shape_end_the_query_with_their_code() {
         lone.ignored(socket(HOST), &ping.error(e.as_bytes()));
         assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Refused(code))), "{e}");
         assert_eq!((lone.stats().errors_in.total(), lone.stats().timed_out), (1, 0));
-        assert_eq!(lone.node.node_count(Family::V4), 0, "an error does not say who sent it");
+        assert_eq!(lone.node.node_count(Family::V4), 0, "an error has no id of its sender");
     }
 }
 
 #[test]
-fn e_24_an_error_in_the_guise_of_a_reply_is_an_error() {
+fn e_24_a_reply_with_an_error_is_an_error() {
     let (mut lone, id, ping) = pinging();
     let t = ping.string("t").unwrap();
     lone.ignored(socket(HOST), &join(&[b"d1:eli203e3:bade1:t4:", t, b"1:y1:re"]));
@@ -193,7 +193,7 @@ fn e_24_an_error_in_the_guise_of_a_reply_is_an_error() {
 }
 
 #[test]
-fn e_25_an_answer_without_a_valid_id_ends_the_query_and_adds_nobody() {
+fn e_25_an_answer_without_a_valid_id_ends_the_query_and_adds_no_node() {
     for r in [
         &b"1:rde"[..],
         b"1:rd2:id0:e",
@@ -212,7 +212,7 @@ fn e_25_an_answer_without_a_valid_id_ends_the_query_and_adds_nobody() {
 }
 
 #[test]
-fn r_14_an_answer_under_our_own_id_adds_nobody() {
+fn r_14_an_answer_with_our_own_id_adds_no_node() {
     let (mut lone, id, ping) = pinging();
     lone.ignored(socket(HOST), &ping.answer(&OWN, b""));
     assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Malformed)));
@@ -220,7 +220,7 @@ fn r_14_an_answer_under_our_own_id_adds_nobody() {
 }
 
 #[test]
-fn e_12_e_26_b42_07_q_24_q_23_odd_fields_never_cost_an_answer() {
+fn e_12_e_26_b42_07_q_24_q_23_answers_with_unusual_fields_are_accepted() {
     for (ip, r, v) in [
         ("2:ip0:", "", ""),
         ("2:ip3:abc", "", "1:v3:1.0"),
@@ -241,7 +241,7 @@ fn e_12_e_26_b42_07_q_24_q_23_odd_fields_never_cost_an_answer() {
 }
 
 #[test]
-fn l_09_an_unreachable_host_fails_its_queries_at_once_and_no_others() {
+fn l_09_queries_to_an_unreachable_host_fail_at_once_and_no_others() {
     let (mut lone, id, _) = pinging();
     let other = lone.node.ping(lone.now, addr(2)).unwrap();
     lone.query();
@@ -264,12 +264,12 @@ fn q_05_q_06_q_07_values_nodes_both_or_neither_are_valid_answers() {
     ] {
         let mut lone = Lone::new(config());
         assert_eq!(peers_in(&mut lone, addr(9), &fields), found, "{}", fields.escape_ascii());
-        assert!(lone.knows(&ID, addr(9)), "Q-06: whoever answers is a node");
+        assert!(lone.knows(&ID, addr(9)), "Q-06: a host that answers is a node");
     }
 }
 
 #[test]
-fn q_08_q_09_old_and_odd_forms_of_values_yield_what_they_hold() {
+fn q_08_q_09_old_and_unusual_forms_of_values_yield_their_peers() {
     let [a, b] = ["97.120.106.101:11893", "105.100.104.116:28269"].map(socket);
     for (values, found) in [
         ("6:valuesl12:axje.uidhtnme", vec![a, b]),
@@ -285,7 +285,7 @@ fn q_08_q_09_old_and_odd_forms_of_values_yield_what_they_hold() {
 }
 
 #[test]
-fn b5_06_q_02_node_lists_of_any_length_give_their_whole_entries() {
+fn b5_06_q_02_node_lists_of_any_length_yield_their_complete_entries() {
     let list = node_list(&(0..20).map(|index| (spread(index), addr(index))).collect::<Vec<_>>());
     let packed = &list["5:nodes520:".len()..];
     for (len, expected) in [(0, 0), (25, 0), (26, 1), (51, 1), (53, 2), (16 * 26, 16), (520, 20)] {
@@ -297,14 +297,14 @@ fn b5_06_q_02_node_lists_of_any_length_give_their_whole_entries() {
         lone.ignored(addr(99), &query.answer(&ID, &fields));
         lone.drain();
         let asked: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
-        // Of a longer list the K closest are taken.
+        // The K closest of a longer list are used.
         assert_eq!(asked.len(), expected.min(8), "{len}");
-        assert_eq!(lone.node.node_count(Family::V4), 1, "whoever is only named is no node yet");
+        assert_eq!(lone.node.node_count(Family::V4), 1, "a node that is only listed is not in the table yet");
     }
 }
 
 #[test]
-fn l_07_a_node_that_is_not_who_it_was_said_to_be_contributes_nothing() {
+fn l_07_an_answer_with_another_id_than_listed_is_not_used() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(99))]);
     let lookup = lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
@@ -314,17 +314,17 @@ fn l_07_a_node_that_is_not_who_it_was_said_to_be_contributes_nothing() {
     assert_eq!(query.to, addr(1));
     let lie = join(&[&node_list(&[(TARGET, addr(2))]), b"5:token1:x", &value_list(&[addr(3)])]);
     lone.ignored(addr(1), &query.answer(&TARGET, &lie));
-    assert!(lone.queries.is_empty(), "its nodes are not asked");
+    assert!(lone.queries.is_empty(), "its nodes are not queried");
     let reports = reports(&lone);
     assert_eq!((reports[0].queried, reports[0].answered, reports[0].failed), (2, 1, 1));
     let closest: Vec<_> = lone.node.lookup_nodes(lookup).map(|node| node.addr).collect();
     assert_eq!(closest, [addr(99)]);
     assert!(lone.found().is_empty());
-    assert!(!lone.knows(&TARGET, addr(1)), "nor is it taken into the table");
+    assert!(!lone.knows(&TARGET, addr(1)), "nor is it added to the table");
 }
 
 #[test]
-fn r_16_a_known_address_that_answers_with_another_id_is_no_node_any_more() {
+fn r_16_an_entry_that_answers_with_another_id_is_removed() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, socket(HOST))]);
     let (id, ping) = pinged(&mut lone);
@@ -345,7 +345,7 @@ fn c_05_a_cancelled_query_is_forgotten() {
 }
 
 #[test]
-fn lookups_of_one_target_do_not_take_each_others_answers() {
+fn lookups_of_the_same_target_receive_their_own_answers() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     let nodes = lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
@@ -365,7 +365,7 @@ fn lookups_of_one_target_do_not_take_each_others_answers() {
 }
 
 #[test]
-fn a_cancelled_lookup_leaves_nothing_behind() {
+fn a_cancelled_lookup_frees_all_it_used() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     let lookup = lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
@@ -377,7 +377,7 @@ fn a_cancelled_lookup_leaves_nothing_behind() {
 }
 
 #[test]
-fn e_17_e_27_e_18_b20_01_every_message_has_our_version_and_every_query_a_transaction_of_4_bytes() {
+fn e_17_e_27_e_18_b20_01_every_message_has_our_version_and_every_query_a_4_byte_transaction_id() {
     let mut named = config();
     named.version = *b"XY\x01\xff";
     let mut lone = Lone::new(named);
@@ -448,11 +448,11 @@ fn q_14_peers_on_port_1_are_reported_with_their_port() {
 }
 
 #[test]
-fn r_05_a_node_that_a_lookup_found_silent_is_not_passed_on() {
+fn r_05_a_node_that_a_lookup_found_silent_is_not_listed_to_others() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
     assert_eq!(lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).count(), 2);
-    // What they answered before says nothing of what comes after.
+    // An earlier answer does not matter for later queries.
     lone.now = lone.now + Duration::from_millis(100);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
     lone.drain();

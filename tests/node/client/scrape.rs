@@ -1,4 +1,4 @@
-//! Scrapes (BEP 33): served as raw datagrams, and made of what scripted nodes answer. Tests are named
+//! Scrapes (BEP 33): answered as raw datagrams, and made from the answers of scripted nodes. Tests are named
 //! after the rows of the requirements they check.
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ fn scrape() -> Vec<u8> {
     get_peers(&TARGET, b"6:scrapei1e")
 }
 
-/// The filters of seeds and of others in an answer.
+/// Returns the filters of seeds and of downloaders in an answer.
 fn filters_in(reply: &Packet) -> Option<[BloomFilter; 2]> {
     let filter =
         |key: &str| reply.string(key).map(|bytes| BloomFilter::from_bytes(bytes.try_into().unwrap()));
@@ -42,7 +42,7 @@ fn filter_of(ips: impl IntoIterator<Item = IpAddr>) -> BloomFilter {
     filter
 }
 
-/// The fields of an answer that carries these filters.
+/// Returns the fields of an answer with these filters.
 fn filter_fields(seeds: &BloomFilter, others: &BloomFilter) -> Vec<u8> {
     join(&[b"4:BFpe256:", others.as_bytes(), b"4:BFsd256:", seeds.as_bytes()])
 }
@@ -104,14 +104,14 @@ fn b33_08_b33_09_a_scrape_is_answered_with_both_filters_or_none() {
         let reply = lone.accepted(from, &scrape());
         assert_eq!(filters_in(&reply), Some([seeds, others]), "both families are in both answers");
     }
-    // Who has finished is a seed from then on.
+    // A peer that has finished is a seed from then on.
     store(&mut lone, addr6(7), true);
     let [after, _] = filters_in(&lone.accepted(stranger(50), &scrape())).unwrap();
     assert!(after.contains(addr6(7).ip()) && !seeds.contains(addr6(7).ip()));
 }
 
 #[test]
-fn b33_18_any_scrape_but_0_is_one() {
+fn b33_18_any_integer_but_0_requests_a_scrape() {
     let mut lone = Lone::new(unhurried());
     store(&mut lone, stranger(1), true);
     for (flag, wanted) in [("i1e", true), ("i-7e", true), ("i0e", false), ("1:1", false)] {
@@ -142,7 +142,7 @@ fn b33_11_filters_come_with_peers_nodes_and_a_token_within_1024_bytes() {
 }
 
 #[test]
-fn b33_11_a_scrape_from_an_unknown_address_makes_no_amplifier() {
+fn b33_11_a_scrape_from_an_unverified_address_is_not_amplified() {
     let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 30));
     store(&mut lone, stranger(1), true);
@@ -150,13 +150,13 @@ fn b33_11_a_scrape_from_an_unknown_address_makes_no_amplifier() {
     assert!(reply.bytes.len() <= 3 * scrape().len());
     assert!(reply.at("r.BFsd").is_none() && reply.at("r.BFpe").is_none(), "both or none");
     assert!(reply.string("r.token").is_some() && !reply.nodes().is_empty());
-    // One that has shown that it gets what is sent to it has all of it.
+    // A verified node receives all of it.
     let reply = lone.accepted(stranger(1), &scrape());
     assert!(filters_in(&reply).is_some());
 }
 
 #[test]
-fn b33_15_a_full_torrent_takes_newcomers_for_its_oldest_peers_and_withholds_no_token() {
+fn b33_15_a_full_swarm_replaces_its_oldest_peers_and_still_returns_tokens() {
     let mut config = unhurried();
     config.peers_per_swarm = 20;
     let mut lone = Lone::new(config);
@@ -170,7 +170,7 @@ fn b33_15_a_full_torrent_takes_newcomers_for_its_oldest_peers_and_withholds_no_t
 }
 
 #[test]
-fn b33_15_no_setting_lets_a_torrent_have_more_peers_than_a_filter_counts() {
+fn b33_15_no_limit_allows_a_swarm_more_peers_than_a_filter_can_count() {
     let mut config = unhurried();
     config.peers_per_swarm = 1_000_000;
     let mut limits = common::raw::limits();
@@ -183,7 +183,7 @@ fn b33_15_no_setting_lets_a_torrent_have_more_peers_than_a_filter_counts() {
 }
 
 #[test]
-fn b33_09_b33_12_filters_are_read_under_both_names_and_in_no_other_length() {
+fn b33_09_b33_12_filters_are_read_under_both_names_and_only_at_their_length() {
     let mut lone = Lone::new(config());
     let (seeds, others) = (filter_of(hosts(0..30)), filter_of(hosts(100..150)));
     let report = scrape_one(&mut lone, &filter_fields(&seeds, &others), b"");
@@ -206,13 +206,13 @@ fn b33_10_b33_18_an_answer_may_lack_values_and_a_token() {
 }
 
 #[test]
-fn b33_13_filters_that_cannot_be_true_are_refused_with_the_peers_beside_them() {
+fn b33_13_implausible_filters_are_refused_together_with_the_peers_of_their_answer() {
     let mut lone = Lone::new(config());
     let full = BloomFilter::from_bytes([0xff; 256]);
     let peers = value_list(&[addr(5), addr(6)]);
     let report = scrape_one(&mut lone, &filter_fields(&full, &full), &peers);
     assert_eq!((report.peers, size_of(&report)), (0, (0, 0, 0, 1)));
-    // Peers that stand in neither filter.
+    // Peers that are in neither filter.
     let report = scrape_one(&mut lone, &filter_fields(&filter_of(hosts(0..6)), &BloomFilter::EMPTY), &peers);
     assert_eq!((report.peers, size_of(&report)), (0, (0, 0, 0, 1)));
     let report = scrape_one(&mut lone, &filter_fields(&filter_of(hosts(0..7)), &BloomFilter::EMPTY), &peers);
@@ -220,16 +220,16 @@ fn b33_13_filters_that_cannot_be_true_are_refused_with_the_peers_beside_them() {
 }
 
 #[test]
-fn b33_14_b33_10_an_answer_with_peers_alone_counts_them() {
+fn b33_14_b33_10_the_peers_of_an_answer_without_filters_are_counted() {
     let mut lone = Lone::new(config());
     let peers: Vec<_> = (5..25).map(addr).collect();
     let report = scrape_one(&mut lone, b"", &value_list(&peers));
     assert_eq!((report.peers, size_of(&report)), (20, (0, 20, 0, 0)));
-    assert!(lone.found().is_empty(), "a scrape tells no peers");
+    assert!(lone.found().is_empty(), "a scrape reports no peers");
 }
 
 #[test]
-fn b33_14_such_peers_are_counted_beyond_those_that_a_lookup_remembers() {
+fn b33_14_peers_without_filters_are_counted_beyond_those_that_a_lookup_stores() {
     let mut limits = common::raw::limits();
     limits.found = 10;
     let mut lone = Lone::with_limits(config(), &limits);
@@ -241,7 +241,7 @@ fn b33_14_such_peers_are_counted_beyond_those_that_a_lookup_remembers() {
 }
 
 #[test]
-fn b33_14_known_seeds_among_such_peers_count_as_seeds_whoever_answers_first() {
+fn b33_14_known_seeds_without_filters_count_as_seeds_in_any_order_of_answers() {
     let mut stage = Stage::joined(40);
     let closest = stage.closest_to(HASH);
     let (seeds, others) = (filter_of(hosts(500..510)), filter_of(hosts(520..530)));
@@ -264,7 +264,7 @@ fn b33_04_a_scrape_unites_the_filters_of_all_nodes_with_our_own_peers() {
         stage.at_addr(node).filters = Some([filter_of(seeds), filter_of(others)]);
     }
     let lookup = stage.act(|node, now| node.scrape(now, HASH).unwrap());
-    let so_far = stage.node.lookup_report(lookup).expect("it is under way");
+    let so_far = stage.node.lookup_report(lookup).expect("it is running");
     assert_eq!(size_of(&so_far), (0, 0, 0, 0));
     let report = stage.finish(lookup);
     let (seeds, downloaders, sources, refused) = size_of(&report);
@@ -273,7 +273,7 @@ fn b33_04_a_scrape_unites_the_filters_of_all_nodes_with_our_own_peers() {
     assert!(stage.peers_of(lookup).is_empty());
     assert!(stage.sent.iter().all(|sent| !sent.is_announce()));
 
-    // What others announced to us is counted as well.
+    // Peers in the own store are counted as well.
     let token = |reply: Vec<u8>| {
         let at = reply.windows(8).position(|bytes| bytes == b"5:token8").unwrap() + 9;
         reply[at..at + 8].to_vec()
@@ -316,13 +316,13 @@ fn b33_16_an_announce_goes_to_the_closest_nodes_that_gave_a_token() {
 }
 
 #[test]
-fn b33_17_no_more_scrapes_run_at_once_than_there_is_room_for() {
+fn b33_17_concurrent_scrapes_are_limited() {
     let mut stage = Stage::joined(40);
     let scrapes: Vec<_> =
         (0..4).map(|byte| stage.node.scrape(stage.now, stage::infohash(byte)).unwrap()).collect();
     let full = StartError::Full { limit: Limit::Scrapes, size: 4 };
     assert_eq!(stage.node.scrape(stage.now, HASH), Err(full));
-    assert!(stage.node.get_peers(stage.now, HASH).is_ok(), "other lookups are not concerned");
+    assert!(stage.node.get_peers(stage.now, HASH).is_ok(), "other lookups are not affected");
     assert!(stage.node.cancel(scrapes[0]));
     let again = stage.node.scrape(stage.now, HASH).unwrap();
     scrapes[1..].iter().for_each(|scrape| assert!(stage.finish(*scrape).swarm.is_some()));
@@ -335,7 +335,7 @@ fn b33_17_no_more_scrapes_run_at_once_than_there_is_room_for() {
 }
 
 #[test]
-fn the_tokens_of_a_scrape_serve_an_announce() {
+fn the_tokens_of_a_scrape_are_used_by_an_announce() {
     let mut stage = Stage::joined(40);
     let scrape = stage.act(|node, now| node.scrape(now, HASH).unwrap());
     stage.finish(scrape);
@@ -348,7 +348,7 @@ fn the_tokens_of_a_scrape_serve_an_announce() {
 }
 
 #[test]
-fn b33_02_peers_of_a_port_are_one_peer_in_the_filter() {
+fn b33_02_peers_that_differ_only_in_port_are_one_peer_in_the_filter() {
     let mut lone = Lone::new(config());
     let peers = value_list(&[addr(5), SocketAddr::new(addr(5).ip(), 9)]);
     assert!(compact(addr(5)).len() == 6);

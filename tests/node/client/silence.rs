@@ -1,5 +1,5 @@
-//! What the silence of a node says of it: nothing where it need not know the query, little where it answers
-//! others, and never so much that nobody is asked any more.
+//! Nodes that do not answer: no penalty where they need not know the query, a small one where they answer
+//! others, and never so much that no node is queried any more.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ fn table(stage: &Stage) -> usize {
     stage.node.node_count(Family::V4)
 }
 
-/// When the node sent something that counts to a host.
+/// Returns the times at which the node sent a matching query to a host.
 fn times(stage: &Stage, to: SocketAddr, counts: impl Fn(&stage::Sent) -> bool) -> Vec<Instant> {
     stage.sent.iter().filter(|sent| sent.to == to && counts(sent)).map(|sent| sent.at).collect()
 }
@@ -28,7 +28,7 @@ fn is_get(sent: &stage::Sent) -> bool {
 /// Transmission, aria2, KTorrent and librqbit ignore `get`.
 #[cfg(feature = "items")]
 #[test]
-fn who_ignores_items_stays_in_the_table_and_is_asked_for_them_seldom() {
+fn a_node_that_ignores_item_queries_stays_in_the_table_and_rarely_receives_them() {
     let mut stage = Stage::joined(30);
     let known = table(&stage);
     stage.hosts.values_mut().for_each(|host| host.ignores_items = true);
@@ -37,18 +37,18 @@ fn who_ignores_items_stays_in_the_table_and_is_asked_for_them_seldom() {
         let item = Item::immutable(&[b'2', b':', b'n', b'a' + number]).unwrap();
         let get = stage.act(|node, now| node.get_immutable(now, item.target())).unwrap();
         let report = stage.finish(get);
-        assert!(report.answered > 0, "they lead on to others: {report:?}");
+        assert!(report.answered > 0, "they list others: {report:?}");
         let put = stage.act(|node, now| node.put(now, &item, None)).unwrap();
         assert_eq!(stage.finish(put).acknowledged, 0);
         stage.run(secs(20));
     }
-    assert!(table(&stage) >= known, "all of them live: {} of {known}", table(&stage));
+    assert!(table(&stage) >= known, "all of them are alive: {} of {known}", table(&stage));
     let hosts: Vec<_> = stage.hosts.keys().copied().collect();
     for host in hosts {
         assert!(times(&stage, host, is_get).len() <= 3, "{:?}", times(&stage, host, is_get));
     }
     assert_eq!(stage.count(begun, stage::Sent::is_announce), 0);
-    // After half an hour one more `get` each may tell whether they have learnt.
+    // After half an hour one more `get` to each may find out whether they support it now.
     stage.hosts.values_mut().for_each(|host| host.ignores_items = false);
     stage.run(secs(31 * 60));
     let put = stage.act(|node, now| node.put(now, &Item::immutable(b"2:zz").unwrap(), None)).unwrap();
@@ -57,7 +57,7 @@ fn who_ignores_items_stays_in_the_table_and_is_asked_for_them_seldom() {
 
 #[cfg(feature = "items")]
 #[test]
-fn an_item_is_found_and_put_among_many_who_ignore_such_queries() {
+fn an_item_is_found_and_put_among_many_nodes_that_ignore_item_queries() {
     let mut stage = Stage::joined(60);
     for index in 1..=60 {
         stage.at(index).ignores_items = index % 5 != 0;
@@ -72,7 +72,7 @@ fn an_item_is_found_and_put_among_many_who_ignore_such_queries() {
 }
 
 #[test]
-fn what_was_sent_twice_follows_in_its_own_time() {
+fn repetitions_to_a_silent_node_are_a_second_apart_after_the_first() {
     let mut stage = Stage::joined(60);
     let silent = stage.closest_to(infohash(1))[0];
     stage.at_addr(silent).is_dead = true;
@@ -94,15 +94,15 @@ fn a_lookup_costs_a_silent_node_no_more_than_one_failure() {
     let buckets = |stage: &Stage| -> usize { stage.node.buckets(Family::V4).map(|bucket| bucket.bad).sum() };
     let lookup = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(5)).unwrap());
     stage.finish(lookup);
-    // All that is sent to it by this lookup has timed out by then, and a ping is not due for two minutes.
+    // All queries of this lookup to it have timed out by then, and a ping is not due for two minutes.
     stage.run(secs(30));
     assert_eq!(buckets(&stage), 0);
     assert!(times(&stage, silent, |_| true).len() >= 3);
 }
 
-/// All of the table has failed twice and is taken for bad, while somebody else shows that our link is up.
+/// All entries of the table have failed twice and count as bad, while another node shows that the link is up.
 #[test]
-fn l_04_a_lookup_that_knows_anybody_asks_somebody() {
+fn l_04_a_lookup_with_any_candidate_queries_one() {
     let mut stage = Stage::joined(12);
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     let bad = |stage: &Stage| -> usize { stage.node.buckets(Family::V4).map(|bucket| bucket.bad).sum() };

@@ -1,4 +1,4 @@
-//! Slots that serve a second time: found by fuzzing, told again in full.
+//! Slots that are reused: cases that fuzzing found, written out.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use dht_proto::{
 const V4: ([u8; 4], u16) = ([60, 1, 1, 1], 6881);
 const V6: ([u16; 8], u16) = ([0x2a00, 1, 0, 0, 0, 0, 0, 1], 6881);
 
-/// Lets the node talk to one host in each family, for as long as is given and until its lookup
-/// ends. Only the IPv4 host gives tokens. Counts the ends of the lookup.
+/// Lets the node exchange datagrams with one host in each family, for the given time and until its lookup
+/// ends. Only the IPv4 host issues tokens. Returns how often the lookup ended.
 fn talk(node: &mut Node, now: &mut Instant, lookup: LookupId, time: Duration) -> usize {
     let (mut ends, end) = (0, *now + time);
     let mut buf = [0; MAX_DATAGRAM];
@@ -42,10 +42,10 @@ fn talk(node: &mut Node, now: &mut Instant, lookup: LookupId, time: Duration) ->
     ends
 }
 
-/// The walk whose tokens serve an announce in one family was also taken, as the one reported
-/// longest ago, for the other family.
+/// The traversal whose tokens an announce uses in one family was also reused, as the one reported
+/// longest ago, in the other family.
 #[test]
-fn t_08_tokens_in_one_family_only_do_not_give_one_slot_to_both() {
+fn t_08_tokens_in_only_one_family_do_not_skip_the_lookup_in_the_other() {
     let mut now = Instant::from_micros(1);
     let mut limits = Limits::default();
     limits.lookups = 2;
@@ -57,13 +57,13 @@ fn t_08_tokens_in_one_family_only_do_not_give_one_slot_to_both() {
     let lookup = node.get_peers(now, infohash).unwrap();
     assert_eq!(talk(&mut node, &mut now, lookup, Duration::ZERO), 1);
     let lookup = node.announce(now, infohash, Announce::port(6881)).unwrap();
-    assert_eq!(node.lookup_count(), 2, "one walk in each family");
+    assert_eq!(node.lookup_count(), 2, "one traversal in each family");
     assert_eq!(talk(&mut node, &mut now, lookup, Duration::from_secs(30)), 1);
     assert_eq!(node.stats().queries_out.announce_peer, 1, "the token was used");
 }
 
 #[test]
-fn a_lookup_that_waits_for_a_slot_goes_on_when_a_completion_is_polled() {
+fn a_lookup_that_waits_for_a_slot_continues_when_a_completion_is_polled() {
     let mut config = Config::default();
     config.ipv6 = false;
     let mut limits = Limits::default();

@@ -1,4 +1,4 @@
-//! Lookups and queries that are over: their ids are void, and nothing of them stays behind.
+//! Lookups and queries that have ended: their ids are invalid, and all they used is freed.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ fn get_peers(stage: &mut Stage, byte: u8) -> LookupId {
     stage.act(|node, now| node.get_peers(now, infohash(byte)).unwrap())
 }
 
-/// Lets everything that is under way come to its end.
+/// Lets everything that is running end.
 fn settle(stage: &mut Stage) {
     stage.run(secs(6));
     assert_eq!(stage.node.query_count(), 0);
 }
 
-/// Lets everything end: nobody answers, and no event is polled meanwhile.
+/// Lets everything end without answers, and without polling events meanwhile.
 fn end_unheard(stage: &mut Stage) {
     let mut buf = [0; dht_proto::MAX_DATAGRAM];
     for _ in 0..40 {
@@ -63,13 +63,13 @@ fn every_lookup_has_an_id_of_its_own() {
     }
     for _ in 0..20 {
         let lookup = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
-        assert!(ids.insert(lookup), "one that goes on with old tokens, too");
+        assert!(ids.insert(lookup), "also of one that reuses tokens");
         stage.finish(lookup);
     }
 }
 
 #[test]
-fn a_cancelled_lookup_is_silent_and_leaves_nothing_behind() {
+fn a_cancelled_lookup_reports_nothing_and_frees_all_it_used() {
     let mut stage = Stage::joined(40);
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
     let asked = stage.now;
@@ -80,7 +80,7 @@ fn a_cancelled_lookup_is_silent_and_leaves_nothing_behind() {
     assert_eq!(stage.node.lookup_count(), 0);
     let sent = stage.count(asked, |sent| sent.is_get_peers());
     settle(&mut stage);
-    assert_eq!(stage.count(asked, |sent| sent.is_get_peers()), sent, "it asks nobody any more");
+    assert_eq!(stage.count(asked, |sent| sent.is_get_peers()), sent, "it sends no more queries");
     assert!(!stage.events.iter().any(|event| mentions(event, lookup)));
     assert_eq!(stage.node.lookup_nodes(lookup).count(), 0);
 }
@@ -94,13 +94,13 @@ fn a_lookup_can_be_cancelled_before_its_first_query_and_after_its_last() {
     let lookup = stage.node.get_peers(stage.now, infohash(2)).unwrap();
     end_unheard(&mut stage);
     assert_eq!(stage.node.lookup_count(), 0);
-    assert!(stage.node.cancel(lookup), "its end was not told yet");
+    assert!(stage.node.cancel(lookup), "its end was not reported yet");
     stage.drain();
     assert!(!stage.events.iter().any(|event| mentions(event, lookup)));
 }
 
 #[test]
-fn a_cancelled_bootstrap_does_not_end_house_keeping() {
+fn a_cancelled_bootstrap_does_not_end_maintenance() {
     let mut stage = Stage::joined(20);
     let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
     assert!(stage.node.cancel(lookup));
@@ -111,12 +111,12 @@ fn a_cancelled_bootstrap_does_not_end_house_keeping() {
 }
 
 #[test]
-fn a_cancelled_lookup_takes_the_peers_with_it_that_were_not_polled() {
+fn a_cancelled_lookup_discards_its_peers_that_were_not_polled() {
     let mut stage = Stage::joined(40);
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
     let first = get_peers(&mut stage, 1);
     stage.finish(first);
-    // It goes on from the first one, whose peers it reports at once.
+    // It continues from the first lookup, whose peers it reports at once.
     let announce = Announce::port(1);
     let second = stage.node.announce(stage.now, infohash(1), announce).unwrap();
     assert_eq!(stage.node.poll_timeout(), Some(stage.now));
@@ -138,7 +138,7 @@ fn a_cancelled_lookup_that_waited_for_contacts_stays_cancelled() {
 }
 
 #[test]
-fn the_id_of_a_query_is_void_when_it_has_ended() {
+fn the_id_of_a_query_is_invalid_after_its_end() {
     let mut stage = Stage::joined(10);
     let ping = stage.act(|node, now| node.ping(now, addr(1)).unwrap());
     stage.run(secs(1));
@@ -172,7 +172,7 @@ fn a_completed_query_that_is_not_polled_can_be_cancelled_and_is_not_lost() {
 }
 
 #[test]
-fn completions_wait_for_whoever_polls_late() {
+fn completions_wait_until_they_are_polled() {
     let mut limits = stage::limits();
     limits.events = 1;
     let mut stage = Stage::with_limits(stage::config(), &limits);
@@ -234,7 +234,7 @@ fn too_many_queries_are_refused_until_one_has_ended() {
 }
 
 #[test]
-fn lookups_share_a_short_supply_of_queries() {
+fn lookups_share_a_small_number_of_query_slots() {
     let mut limits = stage::limits();
     limits.inflight = 3;
     let mut stage = Stage::with_limits(stage::config(), &limits);
@@ -250,22 +250,22 @@ fn lookups_share_a_short_supply_of_queries() {
 }
 
 #[test]
-fn a_thousand_lookups_cancelled_at_random_moments_leave_nothing_behind() {
+fn a_thousand_lookups_cancelled_at_random_moments_leak_nothing() {
     let mut stage = Stage::joined(60);
     for index in 1..=60 {
         stage.at(index).is_dead = index % 4 == 0;
         stage.at(index).peers = vec![addr(index)];
     }
-    let (mut dice, mut cancelled, mut refused) = (7_u64, Vec::new(), 0);
+    let (mut rng, mut cancelled, mut refused) = (7_u64, Vec::new(), 0);
     for round in 0..1000_u32 {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let torrent = infohash((dice >> 40) as u8);
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let torrent = infohash((rng >> 40) as u8);
         let started = stage.act(|node, now| match round % 3 {
             0 => node.get_peers(now, torrent),
             1 => node.announce(now, torrent, Announce::port(1)),
             _ => node.bootstrap(now),
         });
-        stage.run(ms((dice >> 33) % 250));
+        stage.run(ms((rng >> 33) % 250));
         match started {
             Ok(lookup) if stage.node.cancel(lookup) => {
                 cancelled.push((lookup, stage.events.len()));
@@ -275,8 +275,8 @@ fn a_thousand_lookups_cancelled_at_random_moments_leave_nothing_behind() {
         }
     }
     assert!(cancelled.len() > 300, "{}", cancelled.len());
-    assert_eq!(refused, 0, "cancelled lookups give their slots back");
-    settle_upkeep(&mut stage);
+    assert_eq!(refused, 0, "cancelled lookups free their slots");
+    settle_maintenance(&mut stage);
     for (lookup, at) in cancelled {
         assert!(!stage.events[at..].iter().any(|event| mentions(event, lookup)));
     }
@@ -284,8 +284,8 @@ fn a_thousand_lookups_cancelled_at_random_moments_leave_nothing_behind() {
     assert!(stage.finish(lookup).answered >= 8);
 }
 
-/// The same where the upkeep may be at work.
-fn settle_upkeep(stage: &mut Stage) {
+/// Lets everything end, also maintenance.
+fn settle_maintenance(stage: &mut Stage) {
     for _ in 0..100 {
         stage.run(secs(6));
         if stage.node.query_count() == 0 && stage.node.lookup_count() == 0 {
@@ -295,7 +295,7 @@ fn settle_upkeep(stage: &mut Stage) {
     panic!("{} queries and {} lookups stay", stage.node.query_count(), stage.node.lookup_count());
 }
 
-/// What a user does to a node, with a number to choose by.
+/// Actions of a user, with a number that selects their object.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Get(u8),
@@ -328,13 +328,13 @@ proptest! {
     }
 }
 
-/// What the test above once found.
+/// A case that the test above once found.
 #[test]
 fn c_05_four_lookups_that_share_three_queries_end_once() {
     ends_once(vec![Act::Get(0); 4], 3).unwrap();
 }
 
-/// Whatever is started and cancelled, everything that was not cancelled ends exactly once.
+/// Checks that everything that was not cancelled ends exactly once.
 fn ends_once(script: Vec<Act>, inflight: usize) -> Result<(), TestCaseError> {
     let mut limits: Limits = stage::limits();
     (limits.inflight, limits.lookups) = (inflight, 4);
@@ -384,7 +384,7 @@ fn ends_once(script: Vec<Act>, inflight: usize) -> Result<(), TestCaseError> {
         let count = stage.events.iter().filter(done).count();
         prop_assert_eq!(count, usize::from(!cancelled_queries.contains(&query)));
     }
-    settle_upkeep(&mut stage);
+    settle_maintenance(&mut stage);
     prop_assert!(stage.node.node_count(Family::V4) <= 400);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whom a node believes: forged answers, false listings and invented hosts gain nothing.
+//! Trust in other nodes: forged answers, false listings and invented hosts gain nothing.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ fn holds(stage: &Stage, addr: SocketAddr) -> bool {
     stage.node.nodes(Family::V4).any(|node| node.addr == addr)
 }
 
-/// An answer of a host with this id that lists one node.
+/// Returns an answer of a host with this id that lists one node.
 fn answer(transaction: &[u8], id: NodeId, listed: (NodeId, SocketAddr)) -> Vec<u8> {
     let (mut nodes, mut buf) = ([0; 64], [0; 1472]);
     let mut nodes = NodeWriter::new(Family::V4, &mut nodes);
@@ -41,7 +41,7 @@ fn e_20_an_answer_from_another_host_or_port_is_not_used() {
     stage.hear(sent.to, &guessed);
     assert_eq!(stage.node.stats().dropped.stray, dropped.stray + 2);
     assert_eq!(stage.node.stats().dropped.wrong_port, dropped.wrong_port + 1);
-    assert_eq!(stage.node.node_count(Family::V4), count, "unasked answers bring nobody into the table");
+    assert_eq!(stage.node.node_count(Family::V4), count, "unsolicited answers add no node to the table");
     stage.finish(lookup);
     assert!(stage.sent.iter().all(|sent| sent.to != bait));
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
@@ -49,7 +49,7 @@ fn e_20_an_answer_from_another_host_or_port_is_not_used() {
 }
 
 #[test]
-fn e_20_a_second_answer_to_one_query_is_a_stray() {
+fn e_20_a_second_answer_to_a_query_is_unsolicited() {
     let mut stage = Stage::joined(20);
     stage.act(|node, now| node.ping(now, addr(3)).unwrap());
     let sent = stage.sent.last().unwrap().clone();
@@ -73,7 +73,7 @@ fn f_01_transaction_ids_cannot_be_guessed_from_those_before() {
 }
 
 #[test]
-fn f_06_nodes_that_others_list_are_not_known_before_they_answer() {
+fn f_06_nodes_that_others_list_are_not_in_the_table_before_they_answer() {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
     stage.at(1).lists = Some((100..108).map(|index| (id(index), addr(index))).collect());
@@ -87,7 +87,7 @@ fn f_06_nodes_that_others_list_are_not_known_before_they_answer() {
 }
 
 #[test]
-fn r_15_one_host_under_many_invented_ids_gets_one_place_at_most() {
+fn r_15_one_host_with_many_invented_ids_has_one_entry_at_most() {
     let mut stage = Stage::joined(30);
     stage.host(900);
     for index in 1..=30 {
@@ -104,10 +104,10 @@ fn r_15_one_host_under_many_invented_ids_gets_one_place_at_most() {
 }
 
 #[test]
-fn b5_10_r_14_our_own_query_that_comes_back_shows_our_own_address() {
+fn b5_10_r_14_our_own_query_that_returns_reveals_our_own_address() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
-    // Somebody lists our own address under an invented id.
+    // Another node lists our own address with an invented id.
     let here = addr(800);
     stage.act(|node, now| node.ping(now, here).unwrap());
     let transaction = stage.sent.last().unwrap().transaction.clone();
@@ -125,11 +125,11 @@ fn b5_10_r_14_our_own_query_that_comes_back_shows_our_own_address() {
     let begun = stage.now;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(lookup);
-    assert_eq!(stage.count(begun, |sent| sent.to == here), 0, "R-14: nor asked again");
+    assert_eq!(stage.count(begun, |sent| sent.to == here), 0, "R-14: nor queried again");
 }
 
 #[test]
-fn r_14_q_19_anybody_can_write_our_id_into_a_query() {
+fn r_14_q_19_a_query_with_our_id_proves_nothing() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
     let victim = stage.node.nodes(Family::V4).next().unwrap().addr;
@@ -139,7 +139,7 @@ fn r_14_q_19_anybody_can_write_our_id_into_a_query() {
     options.only = Some(victim);
     let lookup = dht_proto::Lookup::GetPeers(infohash(1));
     let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
-    assert_eq!(stage.finish(lookup).answered, 1, "that host is not taken for us");
+    assert_eq!(stage.finish(lookup).answered, 1, "that host is not mistaken for this node");
     assert!(holds(&stage, victim) && stage.count(begun, |_| true) >= 1);
 }
 
@@ -159,7 +159,7 @@ fn l_07_one_liar_does_not_hide_the_peers() {
 }
 
 #[test]
-fn l_07_several_liars_do_not_crowd_out_everybody_else() {
+fn l_07_several_liars_do_not_displace_all_other_candidates() {
     for liars in 2..=6 {
         let mut stage = Stage::joined(300);
         let near = stage.closest_to(infohash(4));
@@ -176,13 +176,13 @@ fn l_07_several_liars_do_not_crowd_out_everybody_else() {
         let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
         let report = stage.finish(lookup);
         assert_eq!(stage.peers_of(lookup), [PEER.into()], "{liars} liars");
-        // More than the 8 closest where so many nodes next to the target look like a crowd.
+        // More than the 8 closest, because so many nodes next to the target look like an attack.
         assert!(report.acknowledged >= 8, "{report:?}");
     }
 }
 
 #[test]
-fn l_07_an_answer_under_another_id_is_not_used() {
+fn l_07_an_answer_with_another_id_is_not_used() {
     let mut stage = Stage::joined(40);
     let near = stage.closest_to(infohash(6));
     let liar = stage.hosts.get_mut(&near[0]).unwrap();
@@ -197,12 +197,12 @@ fn l_07_an_answer_under_another_id_is_not_used() {
 }
 
 #[test]
-fn l_07_false_listings_are_not_held_against_the_host() {
+fn l_07_a_host_that_was_listed_with_a_false_id_is_not_penalised() {
     let mut stage = Stage::joined(300);
     let near = stage.closest_to(infohash(4));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != near[0]), "not found by way of the table");
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-    // One that is asked first, and whose answer comes first.
+    // A node that is queried first, and whose answer arrives first.
     let liar = stage.node.closest_nodes(NodeId::from(infohash(4)), Family::V4).next().unwrap().addr;
     let liar = stage.hosts.get_mut(&liar).unwrap();
     liar.rtt = ms(10);
@@ -217,7 +217,7 @@ fn l_07_false_listings_are_not_held_against_the_host() {
 }
 
 #[test]
-fn b5_10_our_own_id_and_reserved_addresses_are_not_asked() {
+fn b5_10_our_own_id_and_reserved_addresses_are_not_queried() {
     let mut stage = Stage::joined(20);
     let own = stage.node.id(Family::V4);
     let near = stage.closest_to(infohash(1));

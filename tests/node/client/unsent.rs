@@ -1,4 +1,5 @@
-//! What the node's own system does not send is held against nobody, and sent again.
+//! Datagrams that the node's own system refuses to send are sent again, without penalty for their
+//! destination.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ fn known(stage: &Stage) -> BTreeSet<SocketAddr> {
     stage.node.nodes(Family::V4).map(|node| node.addr).collect()
 }
 
-/// The hosts to which the torrent was announced.
+/// Returns the hosts to which the torrent was announced.
 fn holders(stage: &Stage, byte: u8) -> BTreeSet<SocketAddr> {
     let announces = stage.sent.iter().filter(|sent| match sent.what {
         What::Announce { infohash: of, .. } => of == infohash(byte),
@@ -20,7 +21,7 @@ fn holders(stage: &Stage, byte: u8) -> BTreeSet<SocketAddr> {
     announces.map(|sent| sent.to).collect()
 }
 
-/// The 8 of so many hosts that are closest to it.
+/// Returns the 8 closest of so many hosts.
 fn closest(byte: u8, count: usize) -> BTreeSet<SocketAddr> {
     let target = NodeId::from(infohash(byte));
     let mut hosts: Vec<_> = (1..=count).map(|index| (id(index).distance(&target), addr(index))).collect();
@@ -28,9 +29,9 @@ fn closest(byte: u8, count: usize) -> BTreeSet<SocketAddr> {
     hosts.into_iter().take(8).map(|(_, addr)| addr).collect()
 }
 
-/// A firewall, or a table of connections that is full.
+/// The cause may be a firewall, or a full table of connections.
 #[test]
-fn a_system_that_refuses_every_third_datagram_costs_an_announce_no_holder() {
+fn an_announce_reaches_all_nodes_though_every_third_send_fails() {
     let mut stage = Stage::joined(100);
     let before = known(&stage);
     stage.refuses = 33;
@@ -44,11 +45,11 @@ fn a_system_that_refuses_every_third_datagram_costs_an_announce_no_holder() {
     let stats = stage.node.stats();
     assert!(stage.refused > 100 && stats.unsent == stage.refused as u64);
     assert_eq!((stats.unreachable, stats.timed_out), (0, 0));
-    assert!(known(&stage).is_superset(&before), "nobody is blamed");
+    assert!(known(&stage).is_superset(&before), "no node is penalised");
 }
 
 #[test]
-fn a_query_is_tried_four_times_ever_later_and_then_fails() {
+fn a_query_is_tried_four_times_with_growing_pauses_and_then_fails() {
     let mut stage = Stage::new(config());
     stage.host(1);
     stage.refuses = 100;
@@ -66,7 +67,7 @@ fn a_query_is_tried_four_times_ever_later_and_then_fails() {
     let Event::QueryDone { result, .. } = stage.events[0] else { panic!("it has ended") };
     assert_eq!(result, Err(QueryError::Unreachable));
     assert_eq!(stage.node.stats().unsent, 4);
-    // One that is sent in between is like any other.
+    // A query that is sent in between is treated like any other.
     let mut stage = Stage::new(config());
     stage.host(1);
     stage.refuses = 100;
@@ -78,7 +79,7 @@ fn a_query_is_tried_four_times_ever_later_and_then_fails() {
 }
 
 #[test]
-fn before_there_is_a_network_it_tries_every_few_seconds_and_then_joins() {
+fn without_a_network_a_node_tries_every_few_seconds_until_it_joins() {
     for (outage, tries, longest) in [(50, 8..20, 7), (3600, 200..300, 17)] {
         let mut stage = Stage::new(config());
         (1..=60).for_each(|index| stage.host(index));
@@ -93,7 +94,7 @@ fn before_there_is_a_network_it_tries_every_few_seconds_and_then_joins() {
 }
 
 #[test]
-fn a_node_that_knows_many_sends_little_while_it_cannot_and_loses_nobody() {
+fn a_node_whose_sends_fail_sends_little_and_keeps_its_table() {
     let mut stage = Stage::joined(100);
     let before = known(&stage);
     stage.refuses = 100;
@@ -107,7 +108,7 @@ fn a_node_that_knows_many_sends_little_while_it_cannot_and_loses_nobody() {
 }
 
 #[test]
-fn a_kept_announce_that_could_not_be_sent_is_repeated_at_once_when_there_is_a_network() {
+fn an_announcement_that_could_not_be_sent_is_repeated_at_once_when_the_network_is_back() {
     // Shorter and longer than the silence after which the link counts as down.
     for outage in [30, 300] {
         let mut stage = Stage::joined(100);
@@ -121,9 +122,9 @@ fn a_kept_announce_that_could_not_be_sent_is_repeated_at_once_when_there_is_a_ne
     }
 }
 
-/// Where some destinations have no route, nothing is wrong with the others.
+/// Destinations without a route do not affect others.
 #[test]
-fn a_destination_without_a_route_makes_no_outage() {
+fn a_destination_without_a_route_is_not_an_outage() {
     let mut stage = Stage::joined(20);
     let sent = stage.sent.len();
     for _ in 0..60 {
@@ -132,7 +133,7 @@ fn a_destination_without_a_route_makes_no_outage() {
         stage.act(|node, now| node.handle_unsent(now, addr(1)));
         stage.run(secs(10));
     }
-    // It answers at the second try, each time, and the node does what it does otherwise.
+    // It answers the second try each time, and the node works as usual.
     assert!(stage.sent.len() - sent < 1000, "{}", stage.sent.len() - sent);
     assert!(stage.node.is_ready(Family::V4));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{Announce, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
 
 use crate::common;
 use crate::common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
@@ -12,7 +12,7 @@ use crate::common::{addr, config};
 
 const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
 
-/// Two nodes of one process that hand on what they are told.
+/// Creates two nodes of one process that share what they store.
 fn two_that_share() -> [Lone; 2] {
     [0, 1].map(|index| {
         let mut config = common::raw::unhurried();
@@ -21,14 +21,14 @@ fn two_that_share() -> [Lone; 2] {
     })
 }
 
-/// Hands on what each was told until nobody has anything to hand on any more; how much that was.
+/// Shares what each node has stored until nothing is left to share, and returns how much that was.
 fn share(lones: &mut [Lone; 2]) -> usize {
     let mut handed = 0;
     loop {
         let before = handed;
-        for (told, other) in [(0, 1), (1, 0)] {
-            lones[told].drain();
-            for event in std::mem::take(&mut lones[told].events) {
+        for (origin, other) in [(0, 1), (1, 0)] {
+            lones[origin].drain();
+            for event in std::mem::take(&mut lones[origin].events) {
                 let now = lones[other].now;
                 let stored = match event {
                     Event::PeerStored { infohash, peer, seed } => {
@@ -36,14 +36,14 @@ fn share(lones: &mut [Lone; 2]) -> usize {
                     }
                     #[cfg(feature = "items")]
                     Event::ItemStored { target, node, .. } => {
-                        let item = lones[told].node.stored_item(target).unwrap();
+                        let item = lones[origin].node.stored_item(target).unwrap();
                         lones[other].node.store_item(now, &item, node)
                     }
                     _ => continue,
                 };
                 assert_eq!(stored, Ok(()));
                 handed += 1;
-                assert!(handed < 100, "it goes to and fro");
+                assert!(handed < 100, "it is passed back and forth");
             }
         }
         if handed == before {
@@ -53,7 +53,7 @@ fn share(lones: &mut [Lone; 2]) -> usize {
 }
 
 #[test]
-fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_is_renewed() {
+fn b45_11_a_peer_announced_at_one_address_is_returned_at_the_others_while_it_is_renewed() {
     let mut lones = two_that_share();
     let (leech, seed) = (socket("99.0.0.1:6881"), socket("99.0.1.1:6881"));
     for _ in 0..3 {
@@ -63,10 +63,10 @@ fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_
         assert_eq!(share(&mut lones), 2, "once each, and not back");
         lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
         for lone in &mut lones {
-            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
-            assert_eq!(BTreeSet::from_iter(told), BTreeSet::from([compact(leech), compact(seed)]));
-            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
-            assert_eq!(told, [compact(leech)], "a seed is handed on as one");
+            let returned = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
+            assert_eq!(BTreeSet::from_iter(returned), BTreeSet::from([compact(leech), compact(seed)]));
+            let returned = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
+            assert_eq!(returned, [compact(leech)], "a seed is shared as a seed");
         }
     }
     lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
@@ -74,7 +74,7 @@ fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_
 }
 
 #[test]
-fn b45_11_a_handed_peer_meets_the_same_limits_as_an_announced_one() {
+fn b45_11_a_shared_peer_is_subject_to_the_same_limits_as_an_announced_one() {
     let infohash = InfoHash::from_bytes(TARGET);
     let mut config = common::raw::config();
     config.ipv6 = false;
@@ -139,7 +139,7 @@ mod items {
     }
 
     #[test]
-    fn b45_11_what_was_put_to_one_address_is_found_at_the_others_as_long_as_it_is_renewed() {
+    fn b45_11_an_item_put_at_one_address_is_returned_at_the_others_while_it_is_renewed() {
         let mut lones = two_that_share();
         let (first, second) = (signed(1, b"3:one"), signed(2, b"3:two"));
         let fixed = Item::immutable(b"5:fixed").unwrap();
@@ -161,7 +161,7 @@ mod items {
     }
 
     #[test]
-    fn b45_11_a_handed_item_never_replaces_a_newer_one() {
+    fn b45_11_a_shared_item_never_replaces_a_newer_one() {
         let mut lone = Lone::new(common::raw::unhurried());
         let now = lone.now;
         let mut store = |item: &Item| lone.node.store_item(now, item, addr(900));
@@ -182,12 +182,12 @@ mod items {
     }
 
     #[test]
-    fn b45_11_whoever_fills_one_address_gives_way_first_at_the_others_too() {
+    fn b45_11_a_source_that_fills_the_store_at_one_address_is_evicted_first_at_the_others_too() {
         let mut limits = limits();
         (limits.items, limits.item_chunks) = (8, 64);
         let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
         let now = lone.now;
-        // Bytes are tried out, so that one network's items lie closest to us.
+        // Values are searched so that the items of one subnet are closest to the node.
         let own = lone.node.id(Family::V4);
         let mut all: Vec<Item> =
             (0..64).map(|index| Item::immutable(format!("i{index}e").as_bytes()).unwrap()).collect();
@@ -204,13 +204,13 @@ mod items {
     }
 }
 
-/// Two nodes of the blocking adapter, one at each of two addresses of this host; `None` where it lacks
+/// Starts two nodes in threads, one at each of two addresses of this host; `None` if the host lacks
 /// the second.
 #[cfg(feature = "net")]
 fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
     let spawn = |index, home: &str| {
-        let mut config = common::local_config();
-        (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
+        let mut config = Config::private();
+        config.id = Some(BASE.derived(index));
         common::net::blocking::builder().config(config).bind(home.parse().unwrap()).spawn()
     };
     match (spawn(0, "127.0.0.1:0"), spawn(1, "127.0.0.2:0")) {
@@ -224,13 +224,13 @@ fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
 
 #[cfg(feature = "net")]
 #[test]
-fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_and_tokens() {
+fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_with_its_own_id_and_tokens() {
     let Some(dhts) = two_adapters() else { return };
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.set_read_timeout(Some(common::net::PATIENCE)).unwrap();
     let own = stranger.local_addr().unwrap();
     let homes = dhts.each_ref().map(|dht| common::net::blocking::addr(dht));
-    // Nodes ask the newcomer, too.
+    // Nodes query the new one, too.
     let ask = |home: SocketAddr, query: &[u8]| {
         stranger.send_to(query, home).unwrap();
         let mut buf = [0; MAX_DATAGRAM];
@@ -257,14 +257,14 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_a
 
 #[cfg(feature = "net")]
 #[test]
-fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
+fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
     use dht_proto::net::{CallError, NetEvent};
 
-    let Some([told, other]) = two_adapters() else { return };
-    let mut events = told.subscribe();
+    let Some([origin, other]) = two_adapters() else { return };
+    let mut events = origin.subscribe();
     let asker = common::net::blocking::builder().spawn().unwrap();
-    asker.add_node(common::net::blocking::addr(&told)).wait().unwrap();
-    common::net::blocking::wait_for("it is known", || asker.node_count(Family::V4).wait() == Ok(1));
+    asker.add_node(common::net::blocking::addr(&origin)).wait().unwrap();
+    common::net::blocking::wait_for("it is in the table", || asker.node_count(Family::V4).wait() == Ok(1));
     let mut seeding = Announce::port(4242);
     seeding.seed = true;
     let mut announcing = asker.announce(TARGET.into(), seeding);
@@ -290,10 +290,10 @@ fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
 
 #[cfg(feature = "tokio")]
 #[tokio::test]
-async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
+async fn b45_11_a_task_shares_what_another_adapter_stored() {
     use dht_proto::net::Dht;
 
-    let builder = Dht::builder().config(common::local_config()).limits(common::net::limits());
+    let builder = Dht::builder().config(Config::private()).limits(common::net::limits());
     let other = builder.bind(common::net::LOOPBACK).bootstrap::<String>([]).spawn_tokio().unwrap();
     let peer = socket("127.0.0.1:4242");
     other.store_peer(TARGET.into(), peer, true).await.unwrap();

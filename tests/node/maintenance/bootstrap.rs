@@ -8,8 +8,8 @@ use dht_proto::{
 use crate::stage;
 use crate::stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};
 
-/// A node that knows hosts 1 and 2 as its bootstrap hosts.
-fn newborn(hosts: usize) -> Stage {
+/// Creates a node with hosts 1 and 2 as its bootstrap hosts.
+fn new_node(hosts: usize) -> Stage {
     let mut stage = Stage::new(stage::config());
     (1..=hosts).for_each(|index| stage.host(index));
     for index in [1, 2] {
@@ -35,8 +35,8 @@ fn holds(stage: &Stage, index: usize) -> bool {
 }
 
 #[test]
-fn r_12_b45_09_a_newborn_looks_up_its_own_id_and_is_ready() {
-    let mut stage = newborn(50);
+fn r_12_b45_09_a_new_node_looks_up_its_own_id_and_is_ready() {
+    let mut stage = new_node(50);
     assert!(!stage.node.is_ready(Family::V4));
     stage.run(ms(10));
     let own = stage.node.id(Family::V4);
@@ -54,7 +54,7 @@ fn r_12_b45_09_a_newborn_looks_up_its_own_id_and_is_ready() {
 
 #[test]
 fn c_10_a_bootstrap_reports_its_statistics() {
-    let mut stage = newborn(40);
+    let mut stage = new_node(40);
     stage.at(2).is_dead = true;
     stage.run(secs(30));
     let report = bootstraps(&stage)[0];
@@ -75,9 +75,9 @@ fn c_10_a_user_may_bootstrap_too() {
 }
 
 #[test]
-fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
+fn r_19_bootstrap_hosts_leave_the_table_once_another_node_is_known() {
     for (hosts, most) in [(100, 0), (20, 15)] {
-        let mut stage = newborn(hosts);
+        let mut stage = new_node(hosts);
         for index in [1, 2] {
             stage.at(index).is_listed = false;
         }
@@ -92,7 +92,7 @@ fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
+fn a_bootstrap_host_that_is_added_as_a_node_enters_the_table() {
     let mut stage = Stage::new(stage::config());
     (1..=3).for_each(|index| stage.host(index));
     for (index, kind) in [(1, BootstrapKind::Router), (2, BootstrapKind::Node), (3, BootstrapKind::Node)] {
@@ -103,8 +103,8 @@ fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
     assert!(holds(&stage, 2) && holds(&stage, 3) && !holds(&stage, 1));
     let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
     let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
-    assert_eq!(response.nodes.map(|nodes| nodes.len()), Some(2), "and is passed on");
-    // Whoever says so spares it from now on, and nobody takes that back.
+    assert_eq!(response.nodes.map(|nodes| nodes.len()), Some(2), "and is listed");
+    // Once it is added as a router, it is spared from then on, and a later call does not undo that.
     for kind in [BootstrapKind::Router, BootstrapKind::Node] {
         stage.act(|node, now| node.add_bootstrap(now, addr(2), kind).unwrap());
         stage.run(secs(600));
@@ -113,36 +113,36 @@ fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_asked_at_once() {
+fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_queried_at_once() {
     for kind in [BootstrapKind::Router, BootstrapKind::Node] {
         let mut stage = Stage::new(stage::config());
         (1..=40).for_each(|index| stage.host(index));
         stage.at(1).is_dead = true;
         stage.act(|node, now| node.add_bootstrap(now, addr(1), kind).unwrap());
-        let search = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
-        // While it is waited for, and when it has stalled.
+        let get_peers = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+        // While its answer is awaited, and after the query has stalled.
         for (index, wait) in [(2, ms(1)), (3, secs(4))] {
             stage.run(wait);
             stage.at(index).is_dead = index == 2;
             let begun = stage.now;
             stage.act(|node, now| node.add_bootstrap(now, addr(index), kind).unwrap());
             let asked = stage.sent.iter().filter(|sent| sent.at == begun && sent.to == addr(index));
-            assert!(asked.count() >= 2, "by the bootstrap, and by a lookup that nobody has answered");
+            assert!(asked.count() >= 2, "by the bootstrap, and by a lookup without answers");
         }
         stage.run(secs(1));
         assert!(stage.node.is_ready(Family::V4));
-        stage.finish(search);
+        stage.finish(get_peers);
     }
 }
 
 #[test]
-fn a_first_node_is_asked_at_once_whatever_failed_before() {
-    let mut stage = newborn(30);
+fn a_first_node_is_queried_at_once_after_a_failed_bootstrap() {
+    let mut stage = new_node(30);
     for index in [1, 2] {
         stage.at(index).is_dead = true;
     }
     for round in 0..60 {
-        // Others are heard all the time, so the link was never down.
+        // Others answer all the time, so the link was never down.
         stage.run(secs(20));
         stage.ask(addr(1000), id(1000), Method::Ping);
         assert!(round > 0 || !stage.node.is_ready(Family::V4));
@@ -153,8 +153,8 @@ fn a_first_node_is_asked_at_once_whatever_failed_before() {
 }
 
 #[test]
-fn who_asks_to_join_anew_while_a_bootstrap_fails_does_not_wait_for_the_next_one() {
-    let mut stage = newborn(30);
+fn a_request_to_rejoin_while_a_bootstrap_fails_starts_another_at_once() {
+    let mut stage = new_node(30);
     for index in [1, 2] {
         stage.at(index).is_dead = true;
     }
@@ -170,7 +170,7 @@ fn who_asks_to_join_anew_while_a_bootstrap_fails_does_not_wait_for_the_next_one(
 }
 
 #[test]
-fn known_liars_do_not_end_bootstrap_for_ever() {
+fn nodes_that_were_found_lying_do_not_end_bootstrap_for_ever() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     let own = stage.node.id(Family::V4);
@@ -186,22 +186,22 @@ fn known_liars_do_not_end_bootstrap_for_ever() {
         stage.act(|node, now| node.add_node(now, *addr).unwrap());
     }
     stage.run(secs(1200));
-    assert_eq!(stage.node.node_count(Family::V4), 8, "the host was given up, the liars are all we know");
+    assert_eq!(stage.node.node_count(Family::V4), 8, "the host has timed out, and only the liars are known");
     stage.at(1).is_dead = false;
     stage.run(secs(600));
     assert!(stage.node.node_count(Family::V4) >= 20, "{}", stage.node.node_count(Family::V4));
 }
 
 #[test]
-fn r_19_bootstrap_hosts_that_others_list_are_not_kept_either() {
-    let mut stage = newborn(40);
+fn r_19_bootstrap_hosts_that_others_list_do_not_enter_the_table_either() {
+    let mut stage = new_node(40);
     stage.run(secs(600));
     assert!(!holds(&stage, 1) && !holds(&stage, 2));
 }
 
 #[test]
-fn r_19_a_bootstrap_host_that_is_all_we_know_is_kept_but_never_passed_on() {
-    let mut stage = newborn(2);
+fn r_19_a_bootstrap_host_that_is_the_only_known_node_is_kept_but_never_listed() {
+    let mut stage = new_node(2);
     stage.at(2).is_dead = true;
     stage.run(secs(30));
     assert!(holds(&stage, 1));
@@ -212,8 +212,8 @@ fn r_19_a_bootstrap_host_that_is_all_we_know_is_kept_but_never_passed_on() {
 }
 
 #[test]
-fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
-    let mut stage = newborn(40);
+fn r_19_a_bootstrap_host_that_queries_us_does_not_enter_the_table() {
+    let mut stage = new_node(40);
     stage.run(secs(60));
     let begun = stage.now;
     for _ in 0..20 {
@@ -225,13 +225,13 @@ fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
 }
 
 #[test]
-fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
+fn r_19_a_node_that_is_later_added_as_a_bootstrap_host_leaves_the_table() {
     let mut stage = Stage::joined(40);
     let known = stage.node.nodes(Family::V4).next().unwrap().addr;
     stage.act(|node, now| node.add_bootstrap(now, known, BootstrapKind::Router).unwrap());
     stage.run(secs(600));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != known));
-    // Unless it is all we know.
+    // Unless it is the only known node.
     let mut stage = Stage::joined(1);
     stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     stage.run(secs(600));
@@ -243,8 +243,8 @@ fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
 }
 
 #[test]
-fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
-    let mut stage = newborn(20);
+fn l_12_a_bootstrap_without_answers_is_retried_after_growing_pauses() {
+    let mut stage = new_node(20);
     let begun = stage.now;
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     stage.run(secs(3600));
@@ -261,19 +261,19 @@ fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
 }
 
 #[test]
-fn l_12_a_table_of_few_nodes_is_filled_up_from_time_to_time() {
-    let mut stage = newborn(20);
+fn l_12_a_table_of_few_nodes_is_refilled_from_time_to_time() {
+    let mut stage = new_node(20);
     stage.run(secs(3600));
     let count = bootstraps(&stage).len();
     assert!((13..=17).contains(&count), "{count}: every four minutes");
-    let mut stage = newborn(100);
+    let mut stage = new_node(100);
     stage.run(secs(3600));
     assert!(bootstraps(&stage).len() <= 2, "but not where many are known");
 }
 
 #[test]
-fn one_dead_bootstrap_host_of_two_does_no_harm() {
-    let mut stage = newborn(40);
+fn a_node_bootstraps_though_one_of_two_hosts_is_dead() {
+    let mut stage = new_node(40);
     stage.at(1).is_dead = true;
     stage.run(secs(20));
     assert!(stage.node.is_ready(Family::V4));
@@ -282,8 +282,8 @@ fn one_dead_bootstrap_host_of_two_does_no_harm() {
 
 #[test]
 fn nodes_behind_a_second_hop_are_found() {
-    // The bootstrap hosts know host 3 only, and it alone knows the rest.
-    let mut stage = newborn(40);
+    // The bootstrap hosts know only host 3, and only that knows the others.
+    let mut stage = new_node(40);
     for index in [1, 2] {
         stage.at(index).lists = Some(vec![(id(3), addr(3))]);
     }
@@ -292,8 +292,8 @@ fn nodes_behind_a_second_hop_are_found() {
 }
 
 #[test]
-fn a_bootstrap_host_that_lists_itself_us_and_the_same_node_twice_does_no_harm() {
-    let mut stage = newborn(20);
+fn a_bootstrap_host_may_list_itself_us_and_the_same_node_twice() {
+    let mut stage = new_node(20);
     let own = stage.node.id(Family::V4);
     let lists = vec![(id(1), addr(1)), (own, addr(777)), (id(3), addr(3)), (id(3), addr(3))];
     stage.at(1).lists = Some(lists);
@@ -304,7 +304,7 @@ fn a_bootstrap_host_that_lists_itself_us_and_the_same_node_twice_does_no_harm() 
 }
 
 #[test]
-fn a_node_without_bootstrap_hosts_waits_in_peace() {
+fn a_node_without_bootstrap_hosts_sends_nothing() {
     let mut stage = Stage::new(stage::config());
     stage.run(secs(7200));
     assert_eq!((stage.sent.len(), stage.events.len()), (0, 0));
@@ -319,7 +319,7 @@ fn a_node_without_bootstrap_hosts_waits_in_peace() {
 
 #[test]
 fn a_first_node_ends_the_pause_between_bootstraps() {
-    let mut stage = newborn(30);
+    let mut stage = new_node(30);
     for index in [1, 2] {
         stage.at(index).is_dead = true;
     }
@@ -344,7 +344,7 @@ fn bootstrap_addresses_are_checked_and_counted() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
+fn a_removed_bootstrap_host_frees_its_slot_and_is_not_queried() {
     let mut stage = Stage::new(stage::config());
     for index in 1..=32 {
         stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Node).unwrap());
@@ -357,8 +357,8 @@ fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
     let is_asked = |index| stage.sent.iter().any(|sent| sent.to == addr(index));
     assert!(is_asked(33) && is_asked(6) && is_asked(8) && !is_asked(7));
 
-    // The only node that is known is none among others.
-    let mut stage = newborn(1);
+    // The only known node must not count as one of many.
+    let mut stage = new_node(1);
     stage.run(secs(5));
     assert!(holds(&stage, 1) && !stage.node.remove_bootstrap(addr(1)));
     assert!(stage.node.remove_bootstrap(addr(2)));
@@ -391,7 +391,7 @@ fn c_19_a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
 }
 
 #[test]
-fn a_lookup_that_finds_nobody_to_ask_ends_with_an_empty_report() {
+fn a_lookup_without_candidates_ends_with_an_empty_report() {
     let mut stage = Stage::new(stage::config());
     let begun = stage.now;
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -407,7 +407,7 @@ fn a_lookup_that_finds_nobody_to_ask_ends_with_an_empty_report() {
 
 #[test]
 fn a_lookup_whose_bootstrap_hosts_are_dead_ends() {
-    let mut stage = newborn(2);
+    let mut stage = new_node(2);
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     let begun = stage.now;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -420,24 +420,24 @@ fn a_lookup_whose_bootstrap_hosts_are_dead_ends() {
 fn r_13_saved_nodes_are_unverified_until_they_answer() {
     let stage = Stage::joined(40);
     let saved: Vec<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
-    let mut reborn = Stage::new(stage::config());
-    (1..=40).for_each(|index| reborn.host(index));
+    let mut restored = Stage::new(stage::config());
+    (1..=40).for_each(|index| restored.host(index));
     let dead = saved[3];
-    reborn.hosts.get_mut(&dead).unwrap().is_dead = true;
+    restored.hosts.get_mut(&dead).unwrap().is_dead = true;
     for addr in &saved {
-        reborn.act(|node, now| node.add_node(now, *addr).unwrap());
+        restored.act(|node, now| node.add_node(now, *addr).unwrap());
     }
-    assert_eq!(reborn.node.node_count(Family::V4), 0);
-    reborn.run(secs(10));
-    assert!(reborn.node.is_ready(Family::V4));
+    assert_eq!(restored.node.node_count(Family::V4), 0);
+    restored.run(secs(10));
+    assert!(restored.node.is_ready(Family::V4));
     for addr in saved.iter().filter(|addr| **addr != dead) {
-        assert!(reborn.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
+        assert!(restored.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
     }
-    assert!(reborn.node.nodes(Family::V4).all(|node| node.addr != dead));
+    assert!(restored.node.nodes(Family::V4).all(|node| node.addr != dead));
 }
 
 #[test]
-fn many_nodes_that_answer_at_once_do_not_make_up_for_the_search_of_our_neighbours() {
+fn a_node_looks_up_its_neighbours_even_if_many_nodes_answer_at_once() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     for index in 1..=50 {
@@ -451,10 +451,10 @@ fn many_nodes_that_answer_at_once_do_not_make_up_for_the_search_of_our_neighbour
 
 #[test]
 fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
-    for told in [true, false] {
+    for reported in [true, false] {
         let mut stage = Stage::new(stage::config());
         stage.host(1);
-        if told {
+        if reported {
             stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
         } else {
             stage.ask(addr(1), id(1), Method::Ping).unwrap();
@@ -462,47 +462,47 @@ fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
         stage.run(secs(10));
         let own = stage.node.id(Family::V4);
         let methods: Vec<_> = stage.sent.iter().map(|sent| &sent.what).take(2).collect();
-        assert_eq!(methods, [&What::Ping, &What::FindNode(own)], "told of it: {told}");
+        assert_eq!(methods, [&What::Ping, &What::FindNode(own)], "reported: {reported}");
     }
 }
 
 #[test]
-fn r_13_a_node_is_reborn_with_its_id_and_its_nodes() {
+fn r_13_a_restored_node_has_its_id_and_its_nodes() {
     let stage = Stage::joined(40);
     let own = stage.node.id(Family::V4);
     let mut config = stage::config();
     config.id = Some(own);
-    // Of another seed, so that no id is drawn twice.
-    let mut reborn = Stage::on(Node::new(config, &stage::limits(), [8; 32], stage.now), stage.now);
-    (1..=40).for_each(|index| reborn.host(index));
+    // Another seed, so that no id is drawn twice.
+    let mut restored = Stage::on(Node::new(config, &stage::limits(), [8; 32], stage.now), stage.now);
+    (1..=40).for_each(|index| restored.host(index));
     for node in stage.node.nodes(Family::V4) {
-        reborn.act(|reborn, now| reborn.add_node(now, node.addr).unwrap());
+        restored.act(|restored, now| restored.add_node(now, node.addr).unwrap());
     }
-    // What a damaged file may hold.
+    // Entries that a damaged file may contain.
     for bad in [([0, 0, 0, 0], 6881), ([127, 0, 0, 1], 6881), ([60, 0, 1, 1], 0), ([224, 0, 0, 1], 1)] {
-        let added = reborn.act(|node, now| node.add_node(now, bad.into()));
+        let added = restored.act(|node, now| node.add_node(now, bad.into()));
         assert_eq!(added, Err(StartError::AddressRefused));
     }
-    assert_eq!(reborn.node.id(Family::V4), own);
+    assert_eq!(restored.node.id(Family::V4), own);
     let listed = |stage: &mut Stage| {
         let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
         let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
         assert_eq!(response.id, own);
         response.nodes.map_or(0, |nodes| nodes.len())
     };
-    assert_eq!(listed(&mut reborn), 0, "nobody has answered yet");
-    reborn.run(secs(10));
-    assert_eq!(listed(&mut reborn), 8);
+    assert_eq!(listed(&mut restored), 0, "no node has answered yet");
+    restored.run(secs(10));
+    assert_eq!(listed(&mut restored), 8);
 }
 
 #[test]
-fn r_20_a_small_table_is_filled_anew_after_an_outage() {
-    let mut stage = newborn(25);
+fn r_20_a_small_table_is_refilled_after_an_outage() {
+    let mut stage = new_node(25);
     stage.run(secs(400));
     let nodes = stage.node.node_count(Family::V4);
     stage.is_offline = true;
     stage.run(secs(3600));
-    assert_eq!(stage.node.node_count(Family::V4), nodes, "our own outage is held against nobody");
+    assert_eq!(stage.node.node_count(Family::V4), nodes, "no node is penalised for our own outage");
     let (done, ready) = (bootstraps(&stage).len(), count_ready(&stage));
     stage.is_offline = false;
     stage.run(secs(250));

@@ -1,4 +1,4 @@
-//! BEP 42: what a node learns of its own address, the id that follows from it, and ids that do not fit
+//! BEP 42: how a node learns its own address, the id that follows from it, and ids that do not match
 //! the address of their node.
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,13 +22,13 @@ fn ip(text: &str) -> IpAddr {
     at(text).ip()
 }
 
-/// Hosts that all say that the node is here.
+/// Configures hosts that all report this address to the node.
 fn seen_at(stage: &mut Stage, seen: &str) {
     stage.hosts.values_mut().for_each(|host| host.sees = Some(at(seen)));
 }
 
-/// A node that asks `count` hosts, each in a network of its own, who all see it here.
-fn told(config: Config, count: usize, seen: &str) -> Stage {
+/// Creates a node that queries `count` hosts, each in its own subnet, which all report this address.
+fn with_votes(config: Config, count: usize, seen: &str) -> Stage {
     let mut stage = Stage::new(config);
     (1..=count).for_each(|index| stage.host(index));
     seen_at(&mut stage, seen);
@@ -47,23 +47,23 @@ fn own(stage: &Stage) -> NodeId {
     stage.node.id(Family::V4)
 }
 
-fn addrs_told(stage: &Stage) -> Vec<SocketAddr> {
-    let told = stage.events.iter().filter_map(|event| match event {
+fn reported_addrs(stage: &Stage) -> Vec<SocketAddr> {
+    let reported = stage.events.iter().filter_map(|event| match event {
         Event::ExternalAddr { addr } => Some(*addr),
         _ => None,
     });
-    told.collect()
+    reported.collect()
 }
 
-fn ids_told(stage: &Stage) -> Vec<(NodeId, NodeId)> {
-    let told = stage.events.iter().filter_map(|event| match event {
+fn reported_ids(stage: &Stage) -> Vec<(NodeId, NodeId)> {
+    let reported = stage.events.iter().filter_map(|event| match event {
         Event::IdChanged { family: Family::V4, old, new } => Some((*old, *new)),
         _ => None,
     });
-    told.collect()
+    reported.collect()
 }
 
-fn born(config: Config) -> NodeId {
+fn created(config: Config) -> NodeId {
     Stage::new(config).node.id(Family::V4)
 }
 
@@ -76,26 +76,26 @@ fn ping_all(stage: &mut Stage, hosts: impl IntoIterator<Item = usize>) {
 }
 
 #[test]
-fn b42_09_b42_10_an_address_that_sixteen_networks_name_is_ours_and_the_id_follows() {
-    let few = told(config(), 15, OURS);
-    assert_eq!((external(&few), own(&few)), (None, born(config())));
-    let stage = told(config(), 40, OURS);
+fn b42_09_b42_10_an_address_reported_by_sixteen_subnets_is_accepted_and_the_id_follows() {
+    let few = with_votes(config(), 15, OURS);
+    assert_eq!((external(&few), own(&few)), (None, created(config())));
+    let stage = with_votes(config(), 40, OURS);
     assert_eq!(external(&stage), Some(at(OURS)));
-    assert_eq!(addrs_told(&stage), [at(OURS)], "told once");
-    let (old, new) = (born(config()), own(&stage));
-    assert_eq!(ids_told(&stage), [(old, new)]);
+    assert_eq!(reported_addrs(&stage), [at(OURS)], "reported once");
+    let (old, new) = (created(config()), own(&stage));
+    assert_eq!(reported_ids(&stage), [(old, new)]);
     assert!(new.is_secure_for(ip(OURS)) && !old.is_secure_for(ip(OURS)));
-    assert_eq!(stage.sent.last().unwrap().id, new, "queries are sent under it");
+    assert_eq!(stage.sent.last().unwrap().id, new, "queries are sent with it");
     let searched = stage.sent.iter().any(|sent| sent.what == What::FindNode(new));
     assert!(searched, "its neighbours are looked up");
     assert!(stage.node.is_ready(Family::V4) && stage.node.node_count(Family::V4) > 30);
-    // It stands where most votes are, not where the first was.
+    // The address is that of most votes, not that of the first.
     assert!(stage.node.nodes(Family::V4).all(|node| node.id != new));
 }
 
 #[test]
-fn b42_10_answers_bear_the_new_id() {
-    let mut stage = told(config(), 40, OURS);
+fn b42_10_answers_have_the_new_id() {
+    let mut stage = with_votes(config(), 40, OURS);
     let new = own(&stage);
     let reply = stage.ask(addr(900), id(900), Method::Ping).unwrap();
     let Body::Response(response) = Message::parse(&reply).unwrap().body else { panic!("no answer") };
@@ -103,7 +103,7 @@ fn b42_10_answers_bear_the_new_id() {
 }
 
 #[test]
-fn b42_08_only_answers_to_queries_of_ours_vote() {
+fn b42_08_only_answers_to_our_queries_vote() {
     let mut stage = Stage::new(config());
     let mut buf = [0; MAX_DATAGRAM];
     for index in 1..200 {
@@ -134,7 +134,7 @@ fn b42_08_errors_vote_as_well() {
 }
 
 #[test]
-fn b42_08_a_network_has_one_vote_however_many_of_its_hosts_answer() {
+fn b42_08_a_subnet_has_one_vote_however_many_of_its_hosts_answer() {
     let neighbours = || (1..=60).map(|last| SocketAddr::from(([77, 7, 7, last], 6881)));
     let answers = |config: Config| {
         let mut stage = Stage::new(config);
@@ -149,27 +149,27 @@ fn b42_08_a_network_has_one_vote_however_many_of_its_hosts_answer() {
     assert_eq!(answers(config()), None);
     let mut each = config();
     each.source_limits = false;
-    assert_eq!(answers(each), Some(at(OURS)), "where each endpoint is a source of its own");
+    assert_eq!(answers(each), Some(at(OURS)), "where each endpoint is its own source");
 }
 
 #[test]
-fn b42_09_addresses_that_nobody_can_have_are_ignored() {
+fn b42_09_impossible_addresses_are_ignored() {
     for seen in
         ["10.1.2.3:6881", "192.168.1.2:1", "127.0.0.1:6881", "100.64.1.1:5", "224.0.0.1:9", "[2a00::1]:6881"]
     {
-        let stage = told(config(), 40, seen);
-        assert_eq!((external(&stage), own(&stage)), (None, born(config())), "{seen}");
+        let stage = with_votes(config(), 40, seen);
+        assert_eq!((external(&stage), own(&stage)), (None, created(config())), "{seen}");
     }
-    // In a private network they are what they are; any id fits them.
+    // Private addresses are accepted in a private network; any id matches them.
     let mut private = config();
     private.address_policy = dht_proto::AddressPolicy::Any;
-    let stage = told(private.clone(), 40, "10.1.2.3:6881");
-    assert_eq!((external(&stage), own(&stage)), (Some(at("10.1.2.3:6881")), born(private)));
+    let stage = with_votes(private.clone(), 40, "10.1.2.3:6881");
+    assert_eq!((external(&stage), own(&stage)), (Some(at("10.1.2.3:6881")), created(private)));
 }
 
 #[test]
-fn b42_09_a_minority_of_liars_moves_nothing() {
-    let mut stage = told(config(), 100, OURS);
+fn b42_09_a_minority_of_liars_does_not_change_the_address() {
+    let mut stage = with_votes(config(), 100, OURS);
     let before = own(&stage);
     for index in (1..=100).filter(|index| index % 10 < 3) {
         stage.at(index).sees = Some(at(OTHER));
@@ -180,12 +180,12 @@ fn b42_09_a_minority_of_liars_moves_nothing() {
     }
     assert!(stage.node.stats().responses_in.total() > 20_000);
     assert_eq!((external(&stage), own(&stage)), (Some(at(OURS)), before));
-    assert_eq!(addrs_told(&stage).len(), 1);
+    assert_eq!(reported_addrs(&stage).len(), 1);
 }
 
 #[test]
-fn b42_10_t_05_after_a_change_of_address_tokens_are_not_used_any_more() {
-    let mut stage = told(config(), 60, OURS);
+fn b42_10_t_05_after_a_change_of_address_old_tokens_are_not_used() {
+    let mut stage = with_votes(config(), 60, OURS);
     let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(get);
     seen_at(&mut stage, OTHER);
@@ -194,10 +194,10 @@ fn b42_10_t_05_after_a_change_of_address_tokens_are_not_used_any_more() {
     let since = stage.now;
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
     let report = stage.finish(announce);
-    assert!(stage.count(since, |sent| sent.is_get_peers()) >= 8, "it asks for others");
+    assert!(stage.count(since, |sent| sent.is_get_peers()) >= 8, "it requests others");
     assert_eq!(report.acknowledged, 8);
 
-    // Without a change they are.
+    // Without a change they are used.
     let since = stage.now;
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(8)).unwrap());
     assert_eq!(stage.finish(announce).acknowledged, 8);
@@ -205,11 +205,11 @@ fn b42_10_t_05_after_a_change_of_address_tokens_are_not_used_any_more() {
 }
 
 #[test]
-fn b42_10_what_is_under_way_outlives_a_change_of_address() {
-    let mut stage = told(config(), 60, OURS);
+fn b42_10_running_lookups_continue_after_a_change_of_address() {
+    let mut stage = with_votes(config(), 60, OURS);
     let before = own(&stage);
     seen_at(&mut stage, OTHER);
-    // Thirty-one networks have said so; the lookup brings the last word.
+    // Thirty-one subnets have reported it; the lookup brings the deciding vote.
     ping_all(&mut stage, 1..=31);
     assert_eq!(external(&stage), Some(at(OURS)));
     let stranger = addr(900);
@@ -234,8 +234,8 @@ fn b42_10_what_is_under_way_outlives_a_change_of_address() {
 }
 
 #[test]
-fn b42_10_announces_that_are_kept_up_are_repeated_from_the_new_address() {
-    let mut stage = told(config(), 60, OURS);
+fn b42_10_announcements_are_repeated_from_the_new_address() {
+    let mut stage = with_votes(config(), 60, OURS);
     stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(9)).unwrap());
     stage.run(secs(30));
     let stored = stage.now;
@@ -250,8 +250,8 @@ fn b42_10_announces_that_are_kept_up_are_repeated_from_the_new_address() {
 }
 
 #[test]
-fn b42_10_from_another_socket_the_address_is_learned_anew_and_an_id_that_fits_stays() {
-    let mut stage = told(config(), 60, OURS);
+fn b42_10_after_a_rebind_the_address_is_learned_again_and_a_matching_id_stays() {
+    let mut stage = with_votes(config(), 60, OURS);
     let before = own(&stage);
     stage.act(|node, now| node.handle_rebind(now, Family::V4));
     assert_eq!(external(&stage), None);
@@ -266,29 +266,29 @@ fn b42_10_from_another_socket_the_address_is_learned_anew_and_an_id_that_fits_st
 
 #[test]
 fn r_13_b42_10_an_id_is_kept_over_a_restart_while_it_fits() {
-    let stage = told(config(), 40, OURS);
+    let stage = with_votes(config(), 40, OURS);
     let (saved, before) = (stage.node.snapshot(0), own(&stage));
     let state = State::parse(&saved).unwrap();
     let mut config = config();
     config.id = state.id(Family::V4);
-    let same = told(config.clone(), 40, OURS);
+    let same = with_votes(config.clone(), 40, OURS);
     assert_eq!((own(&same), external(&same)), (before, Some(at(OURS))));
-    assert!(ids_told(&same).is_empty());
-    let elsewhere = told(config, 40, OTHER);
+    assert!(reported_ids(&same).is_empty());
+    let elsewhere = with_votes(config, 40, OTHER);
     assert!(own(&elsewhere) != before && own(&elsewhere).is_secure_for(ip(OTHER)));
 }
 
 #[test]
-fn an_id_that_was_chosen_stays() {
+fn a_configured_id_stays() {
     let mut config = config();
     (config.id, config.secure_ids) = (Some(id(77)), false);
-    let stage = told(config, 40, OURS);
+    let stage = with_votes(config, 40, OURS);
     assert_eq!((own(&stage), external(&stage)), (id(77), Some(at(OURS))));
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 0));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 0));
 }
 
 #[test]
-fn the_user_may_know_the_address_first() {
+fn the_caller_may_set_the_address_before_any_vote() {
     let mut stage = Stage::new(config());
     for refused in ["10.0.0.1:1", "224.0.0.1:1", "[2a00::1]:1"] {
         let set = stage.act(|node, now| node.set_external_addr(now, at(refused)));
@@ -297,13 +297,17 @@ fn the_user_may_know_the_address_first() {
     stage.act(|node, now| node.set_external_addr(now, at("81.2.3.4:0")).unwrap());
     assert_eq!(external(&stage), Some(at("81.2.3.4:0")));
     assert!(own(&stage).is_secure_for(ip(OURS)));
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 1));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 1));
     stage.act(|node, now| node.set_external_addr(now, at(OURS)).unwrap());
-    assert_eq!((external(&stage), addrs_told(&stage).len()), (Some(at(OURS)), 1), "a port is no news");
+    assert_eq!(
+        (external(&stage), reported_addrs(&stage).len()),
+        (Some(at(OURS)), 1),
+        "a new port alone is not reported"
+    );
 }
 
 #[test]
-fn families_have_addresses_of_their_own() {
+fn each_family_has_its_own_external_address() {
     let mut both = config();
     both.ipv6 = true;
     let mut limits = limits();
@@ -312,12 +316,13 @@ fn families_have_addresses_of_their_own() {
     stage.act(|node, now| node.set_external_addr(now, at("[2a00:5::7]:9")).unwrap());
     assert!(stage.node.id(Family::V6).is_secure_for(ip("[2a00:5::7]:9")));
     assert_eq!(external(&stage), None);
-    let told: Vec<_> = stage.events.iter().filter(|event| matches!(event, Event::IdChanged { .. })).collect();
-    assert!(matches!(told[..], [Event::IdChanged { family: Family::V6, .. }]), "{told:?}");
+    let reported: Vec<_> =
+        stage.events.iter().filter(|event| matches!(event, Event::IdChanged { .. })).collect();
+    assert!(matches!(reported[..], [Event::IdChanged { family: Family::V6, .. }]), "{reported:?}");
 }
 
 #[test]
-fn no_more_than_the_last_changes_are_told_where_there_is_room_for_few_events() {
+fn only_the_last_changes_are_reported_if_the_event_queue_is_small() {
     let mut tight = limits();
     tight.events = 2;
     let now = dht_proto::Instant::from_micros(1_000_000);
@@ -326,13 +331,13 @@ fn no_more_than_the_last_changes_are_told_where_there_is_room_for_few_events() {
     (1..=40).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
     stage.run(secs(60));
     stage.events.clear();
-    // Not polled meanwhile.
+    // The events are not polled meanwhile.
     stage.node.set_external_addr(stage.now, at(OURS)).unwrap();
     stage.drain();
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 1));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 1));
 }
 
-/// A node among hosts close to the torrent: the even ones have ids that fit their addresses.
+/// Creates a node among hosts close to the torrent: those of even index have ids that match their addresses.
 fn mixed(enforce: bool) -> Stage {
     let mut config = config();
     config.enforce_secure_ids = enforce;
@@ -342,7 +347,7 @@ fn mixed(enforce: bool) -> Stage {
         let id = if fits { NodeId::secure_for(addr(index).ip(), *id(index).as_bytes()) } else { id(index) };
         stage.hosts.insert(addr(index), stage::Host::honest(id));
     }
-    // Right beside the target, where no id is that fits.
+    // Next to the target, where no id matches its address.
     for index in 61..=64 {
         let beside = sibling(infohash(1).into(), 80 + index);
         stage.hosts.insert(addr(index), stage::Host::honest(beside));
@@ -362,7 +367,7 @@ fn announced_to(stage: &Stage, since: dht_proto::Instant) -> Vec<SocketAddr> {
     stage.sent.iter().filter(|sent| sent.at >= since && sent.is_announce()).map(|sent| sent.to).collect()
 }
 
-/// The eight closest hosts to the torrent, of those whose ids fit or of all.
+/// Returns the eight hosts closest to the torrent, of those with secure ids or of all.
 fn closest(stage: &Stage, fit_only: bool) -> Vec<SocketAddr> {
     let mut hosts: Vec<_> =
         stage.hosts.iter().filter(|(addr, _)| !fit_only || is_fit(**addr, stage)).collect();
@@ -377,20 +382,20 @@ fn sorted(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn b42_11_b42_13_where_ids_are_enforced_the_closest_that_fit_get_the_announce() {
+fn b42_11_b42_13_with_enforcement_the_closest_nodes_with_secure_ids_receive_the_announce() {
     let mut stage = mixed(true);
     let since = stage.now;
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
     let report = stage.finish(announce);
     assert_eq!((report.announced, report.acknowledged), (8, 8));
     assert_eq!(sorted(announced_to(&stage, since)), sorted(closest(&stage, true)));
-    // Whoever does not fit was asked all the same, and led on.
+    // Nodes whose ids do not match were queried all the same, and listed others.
     let asked = stage.count(since, |sent| sent.is_get_peers() && !is_fit(sent.to, &stage));
     assert!(asked >= 4, "{asked}");
 }
 
 #[test]
-fn b42_11_where_ids_are_enforced_only_those_that_fit_are_results() {
+fn b42_11_with_enforcement_only_nodes_with_secure_ids_are_results() {
     let mut stage = mixed(true);
     let lookup = stage.node.find_node(stage.now, infohash(1).into()).unwrap();
     stage.drain();
@@ -398,19 +403,19 @@ fn b42_11_where_ids_are_enforced_only_those_that_fit_are_results() {
         assert!(stage.step(stage.now + secs(60)));
     }
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
-    // Hosts list eight, misfits among them, so that not all that fit need be heard of.
+    // Hosts list eight, with insecure ids among them, so not all hosts with secure ids need be found.
     assert!(found.len() >= 4 && found == closest(&stage, true)[..found.len()], "{found:?}");
 }
 
 #[test]
-fn b42_11_where_only_misfits_live_an_enforcing_lookup_ends_with_nobody() {
+fn b42_11_with_enforcement_and_no_secure_ids_a_lookup_ends_without_results() {
     let mut config = config();
     config.enforce_secure_ids = true;
     let mut stage = Stage::new(config);
     (1..=30).for_each(|index| stage.host(index));
     (1..=8).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
     stage.run(secs(60));
-    assert!(stage.node.node_count(Family::V4) > 20, "they stand in the table all the same");
+    assert!(stage.node.node_count(Family::V4) > 20, "they are in the table all the same");
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
     let report = stage.finish(announce);
     assert_eq!((report.announced, report.acknowledged), (0, 0));
@@ -428,21 +433,21 @@ fn b42_15_by_default_ids_are_not_enforced() {
 }
 
 #[test]
-fn b42_12_queries_of_misfits_are_served_even_where_ids_are_enforced() {
+fn b42_12_queries_with_insecure_ids_are_answered_even_with_enforcement() {
     let mut stage = mixed(true);
-    let (stranger, misfit) = (addr(900), id(900));
-    assert!(!misfit.is_secure_for(stranger.ip()));
-    assert!(stage.ask(stranger, misfit, Method::Ping).is_some());
-    let nodes = stage.ask(stranger, misfit, find_node(id(3))).unwrap();
+    let (stranger, insecure) = (addr(900), id(900));
+    assert!(!insecure.is_secure_for(stranger.ip()));
+    assert!(stage.ask(stranger, insecure, Method::Ping).is_some());
+    let nodes = stage.ask(stranger, insecure, find_node(id(3))).unwrap();
     let Body::Response(response) = Message::parse(&nodes).unwrap().body else { panic!("no answer") };
     assert_eq!(response.nodes.unwrap().len(), 8);
-    let token = token_in(&stage.ask(stranger, misfit, get_peers(2)).unwrap());
-    stage.ask(stranger, misfit, announce_peer(2, 4242, &token));
+    let token = token_in(&stage.ask(stranger, insecure, get_peers(2)).unwrap());
+    stage.ask(stranger, insecure, announce_peer(2, 4242, &token));
     assert_eq!(stage.node.peers(infohash(2)).count(), 1);
 }
 
 #[test]
-fn a_node_without_memory_for_voters_keeps_to_what_it_is_told() {
+fn a_node_without_memory_for_voters_keeps_the_address_it_was_given() {
     let mut none = Limits::clone(&limits());
     none.voters = 0;
     let mut stage = Stage::with_limits(config(), &none);

@@ -17,7 +17,7 @@ fn read_only() -> Config {
     config
 }
 
-/// A ping of a stranger with a field between `q` and `t`.
+/// Returns a ping with a field between `q` and `t`.
 fn ping_with(id: &[u8; 20], field: &str) -> Vec<u8> {
     join(&[b"d1:ad2:id20:", id, b"e1:q4:ping", field.as_bytes(), b"1:t2:aa1:y1:qe"])
 }
@@ -44,7 +44,7 @@ fn b43_01_a_read_only_node_answers_nothing_not_even_with_an_error() {
         assert_eq!(lone.stats().dropped.read_only, 3 * (count as u64 + 1));
     }
     assert_eq!((lone.stats().responses_out.total(), lone.stats().errors_out.total()), (0, 0));
-    assert!(lone.queries.is_empty(), "who asks a read-only node is not pinged either");
+    assert!(lone.queries.is_empty(), "a host that queries a read-only node is not pinged either");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn b43_01_a_read_only_node_still_looks_up_announces_and_learns() {
 }
 
 #[test]
-fn b43_03_b43_04_whoever_asks_with_ro_is_served_but_not_remembered() {
+fn b43_03_b43_04_a_query_with_ro_is_answered_but_its_sender_not_added() {
     for ro in ["2:roi1e", "2:roi2e", "2:roi-1e"] {
         let mut lone = Lone::new(config());
         assert_eq!(lone.accepted(addr(1), &ping_with(&ID, ro)).string("r.id"), Some(&OWN[..]));
@@ -104,7 +104,7 @@ fn b43_03_b43_04_whoever_asks_with_ro_is_served_but_not_remembered() {
 }
 
 #[test]
-fn b43_03_a_read_only_asker_may_announce() {
+fn b43_03_a_read_only_node_may_announce() {
     let mut lone = Lone::new(config());
     let token = lone.token(addr(1), &TARGET);
     let mut asked = announce(&TARGET, 4242, &token);
@@ -115,7 +115,7 @@ fn b43_03_a_read_only_asker_may_announce() {
 }
 
 #[test]
-fn b43_04_ro_of_0_or_of_another_type_says_nothing() {
+fn b43_04_ro_of_0_or_of_another_type_is_ignored() {
     for ro in ["", "2:roi0e", "2:ro1:1", "2:role", "2:rode", "2:roi99999999999999999999e"] {
         let mut lone = Lone::new(config());
         lone.accepted(addr(1), &ping_with(&ID, ro));
@@ -127,7 +127,7 @@ fn b43_04_ro_of_0_or_of_another_type_says_nothing() {
 }
 
 #[test]
-fn b43_04_an_answer_with_ro_serves_the_query_but_adds_nobody() {
+fn b43_04_an_answer_with_ro_completes_the_query_but_adds_no_node() {
     for (ro, known) in [("2:roi1e", 0), ("2:roi0e", 1)] {
         let mut lone = Lone::new(config());
         lone.node.ping(lone.now, addr(1)).unwrap();
@@ -169,13 +169,13 @@ fn b43_01_the_queries_of_a_node_to_a_read_only_one_time_out() {
 }
 
 #[test]
-fn b43_06_the_counters_tell_whether_anybody_reaches_us_read_only_or_not() {
+fn b43_06_the_counters_show_whether_queries_reach_a_node_read_only_or_not() {
     for config in [config(), read_only()] {
         let mut lone = Lone::new(config);
         lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
         let (responses, asked) = (lone.stats().responses_in.total(), lone.stats().queries_in);
-        assert_eq!((responses, asked.ping), (2, 0), "answers to us come through every router");
+        assert_eq!((responses, asked.ping), (2, 0), "answers arrive through every NAT");
         lone.receive(addr(3), PING);
-        assert_eq!(lone.stats().queries_in.ping, 1, "a query of a stranger does not");
+        assert_eq!(lone.stats().queries_in.ping, 1, "unsolicited queries do not");
     }
 }

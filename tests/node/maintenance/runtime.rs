@@ -1,4 +1,4 @@
-//! Changes while a node runs: off and on, read-only, another socket, sleep.
+//! Changes while a node runs: disabled and enabled, read-only, another socket, sleep.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use dht_proto::{
 
 use crate::stage::{RTT, Sent, Stage, What, addr, config, find_node, id, infohash, ms, secs};
 
-/// New endpoints in one second at most: what was saved up, and what the second adds.
+/// The most new endpoints in one second: the burst, and the rate of that second.
 const BURST: usize = 125;
 
 fn set_enabled(stage: &mut Stage, enabled: bool) {
@@ -34,7 +34,7 @@ fn readies(stage: &Stage) -> usize {
     stage.events.iter().filter(|event| matches!(event, Event::Ready { .. })).count()
 }
 
-/// The result of the one ping that the test has sent.
+/// Returns the result of the only ping that the test has sent.
 fn pong(stage: &Stage) -> Option<Result<NodeId, QueryError>> {
     stage.events.iter().find_map(|event| match event {
         Event::QueryDone { result, .. } => Some(result.map(|pong| pong.id)),
@@ -46,7 +46,7 @@ fn keep(stage: &mut Stage, byte: u8) -> PublicationId {
     stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap())
 }
 
-/// Hosts to which a torrent was announced from `since` on.
+/// Returns the hosts to which a torrent was announced from `since` on.
 fn holders(stage: &Stage, byte: u8, since: Instant) -> usize {
     let is_it = |sent: &&Sent| match &sent.what {
         What::Announce { infohash: of, .. } => sent.at >= since && *of == infohash(byte),
@@ -55,7 +55,7 @@ fn holders(stage: &Stage, byte: u8, since: Instant) -> usize {
     stage.sent.iter().filter(is_it).map(|sent| sent.to).collect::<BTreeSet<_>>().len()
 }
 
-/// The most hosts that were asked within one second of the two minutes from `since` on.
+/// Returns the most hosts that were queried within one second of the two minutes from `since` on.
 fn most_at_once(stage: &Stage, since: Instant) -> usize {
     let within = |second| {
         let from = since + secs(second);
@@ -66,7 +66,7 @@ fn most_at_once(stage: &Stage, since: Instant) -> usize {
 }
 
 #[test]
-fn c_17_a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows() {
+fn c_17_a_disabled_node_sends_and_accepts_nothing_and_keeps_its_state() {
     let mut stage = Stage::joined(60);
     keep(&mut stage, 1);
     stage.run(secs(60));
@@ -84,7 +84,7 @@ fn c_17_a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows()
 }
 
 #[test]
-fn an_answer_that_waits_is_not_sent_any_more() {
+fn a_waiting_answer_is_not_sent_after_disabling() {
     for read_only in [false, true] {
         let mut stage = Stage::joined(20);
         let mut buf = [0; dht_proto::MAX_DATAGRAM];
@@ -105,7 +105,7 @@ fn an_answer_that_waits_is_not_sent_any_more() {
 }
 
 #[test]
-fn c_17_what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() {
+fn c_17_lookups_and_queries_end_when_the_node_is_disabled_without_penalty_for_other_nodes() {
     let mut stage = Stage::joined(100);
     stage.at(100).is_dead = true;
     stage.act(|node, now| node.ping(now, addr(100)).unwrap());
@@ -126,7 +126,7 @@ fn c_17_what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() 
 }
 
 #[test]
-fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
+fn commands_to_a_disabled_node_fail_but_publications_are_accepted() {
     let mut stage = Stage::joined(60);
     set_enabled(&mut stage, false);
     let (now, node) = (stage.now, &mut stage.node);
@@ -151,7 +151,7 @@ fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
 }
 
 #[test]
-fn c_17_enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_again() {
+fn c_17_a_node_that_is_enabled_again_joins_from_its_table_and_announces_again() {
     let mut stage = Stage::joined(100);
     for byte in 1..=5 {
         keep(&mut stage, byte * 40);
@@ -160,21 +160,21 @@ fn c_17_enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_ag
     let before = known(&stage).len();
     set_enabled(&mut stage, false);
     stage.run(secs(2 * 3600));
-    let (enabled, told) = (stage.now, readies(&stage));
+    let (enabled, reported) = (stage.now, readies(&stage));
     set_enabled(&mut stage, true);
     stage.run(secs(120));
     assert!(stage.node.is_enabled(Family::V4) && stage.node.is_ready(Family::V4));
-    assert_eq!(readies(&stage), told + 1);
+    assert_eq!(readies(&stage), reported + 1);
     for byte in 1..=5 {
         assert_eq!(holders(&stage, byte * 40, enabled), 8);
     }
     assert!(known(&stage).len() >= before);
-    assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8, "they were checked");
+    assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8, "they were pinged");
     assert!(most_at_once(&stage, enabled) <= BURST, "and not all at once");
 }
 
 #[test]
-fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
+fn an_interrupted_republish_is_the_first_when_the_node_is_enabled() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(ms(100));
@@ -194,7 +194,7 @@ fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
 }
 
 #[test]
-fn c_17_to_enable_what_is_enabled_changes_nothing() {
+fn c_17_enabling_an_enabled_node_changes_nothing() {
     let transcript = |repeats: usize| {
         let mut stage = Stage::joined(60);
         let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -202,7 +202,7 @@ fn c_17_to_enable_what_is_enabled_changes_nothing() {
             for _ in 0..repeats {
                 set_enabled(&mut stage, enabled);
                 stage.act(|node, now| node.set_read_only(now, !enabled));
-                // It is off in the config, and stays off.
+                // It is disabled in the config, and stays disabled.
                 stage.act(|node, now| node.set_enabled(now, Family::V6, enabled));
                 assert!(!stage.node.is_enabled(Family::V6));
             }
@@ -215,7 +215,7 @@ fn c_17_to_enable_what_is_enabled_changes_nothing() {
 }
 
 #[test]
-fn one_family_is_switched_off_and_the_lookup_goes_on_in_the_other() {
+fn a_lookup_continues_in_one_family_when_the_other_is_disabled() {
     let mut config = config();
     config.ipv6 = true;
     let mut stage = Stage::new(config);
@@ -254,7 +254,7 @@ fn b43_01_b43_02_read_only_is_switched_on_and_off() {
         assert!(stage.count(changed, |_| true) > 8);
         assert!(stage.sent.iter().filter(|sent| sent.at >= changed).all(|sent| sent.read_only == read_only));
         let pinged = stage.count(changed, |sent| sent.to == addr(stranger) && sent.is_ping());
-        assert_eq!(pinged == 0, read_only, "who is not answered is not learned either");
+        assert_eq!(pinged == 0, read_only, "a host that is not answered is not added either");
     }
 }
 
@@ -264,16 +264,16 @@ fn t_05_a_rebound_node_keeps_id_and_table_and_forgets_its_tokens() {
     let first = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
     stage.finish(first);
     stage.run(secs(5));
-    let (before, own, told) = (known(&stage), stage.node.id(Family::V4), readies(&stage));
+    let (before, own, reported) = (known(&stage), stage.node.id(Family::V4), readies(&stage));
     rebind(&mut stage);
     let rebound = stage.now;
     let second = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
     assert_eq!(stage.finish(second).acknowledged, 8);
-    assert!(stage.count(rebound, Sent::is_get_peers) >= 8, "tokens are asked for again");
+    assert!(stage.count(rebound, Sent::is_get_peers) >= 8, "tokens are requested again");
     stage.run(secs(60));
     assert!(known(&stage).is_superset(&before) && stage.node.id(Family::V4) == own);
-    assert_eq!(readies(&stage), told + 1);
-    assert!(stage.count(rebound, |sent| sent.what == What::FindNode(own)) >= 8, "it tells its neighbours");
+    assert_eq!(readies(&stage), reported + 1);
+    assert!(stage.count(rebound, |sent| sent.what == What::FindNode(own)) >= 8, "it looks up its neighbours");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn t_05_an_announce_that_is_rebound_on_its_way_uses_no_token_of_the_old_address(
 }
 
 #[test]
-fn c_18_a_rebound_node_asks_again_and_repeats_its_announces() {
+fn c_18_a_rebound_node_repeats_its_queries_and_announces() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(secs(120));
@@ -314,19 +314,19 @@ fn c_18_a_rebound_node_asks_again_and_repeats_its_announces() {
 }
 
 #[test]
-fn c_15_what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
+fn c_15_queries_interrupted_by_sleep_are_repeated_and_not_counted_as_failures() {
     for seconds in [6, 3600] {
         let mut stage = Stage::joined(100);
         let before = known(&stage);
         stage.act(|node, now| node.ping(now, addr(50)).unwrap());
-        let search = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+        let get_peers = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
         let announce = stage.act(|node, now| node.announce(now, infohash(99), Announce::port(1)).unwrap());
         while stage.count(Instant::ZERO, Sent::is_announce) < 3 {
             stage.step(stage.now + secs(1));
         }
         let other = stage.act(|node, now| node.find_node(now, id(7777)).unwrap());
         assert!(stage.node.query_count() > 3);
-        // What comes meanwhile is lost, and tokens of an hour ago do not serve.
+        // What arrives meanwhile is lost, and tokens of an hour ago are invalid.
         stage.is_offline = true;
         let timed_out = stage.node.stats().timed_out;
         stage.run(ms(200));
@@ -336,7 +336,7 @@ fn c_15_what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
         }
         sleep(&mut stage, seconds);
         assert!(stage.node.stats().interrupted > 3);
-        for lookup in [search, announce, other] {
+        for lookup in [get_peers, announce, other] {
             let report = stage.finish(lookup);
             assert_eq!(report.failed, 0, "{report:?}");
             assert!(report.answered >= 8 && report.answered <= report.queried);

@@ -1,4 +1,4 @@
-//! A node that continues from a checkpoint is the one that was never stopped.
+//! A node that continues from a checkpoint behaves as if it had never been stopped.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
@@ -14,18 +14,18 @@ use dht_proto::{
     MAX_DATAGRAM, Node, NodeId,
 };
 
-use crate::lives;
-use crate::reborn::{Reborn, reborn};
+use crate::continued::{Continued, continue_node};
+use crate::corpus;
 use crate::scenario;
 use crate::scenario::node::Chip;
 use crate::stage;
 use crate::stage::{Stage, addr, infohash, ms, secs};
 use crate::world;
 
-/// Numbers at random, the same in every run.
-struct Dice(u64);
+/// Random numbers, the same in every run.
+struct Lcg(u64);
 
-impl Dice {
+impl Lcg {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
@@ -33,37 +33,37 @@ impl Dice {
 }
 
 #[test]
-fn in_any_life_of_a_node_nothing_shows_that_it_was_stopped_at_every_step() {
-    let random = (0..200).map(|round| lives::at_random(round, 8 * round as usize));
-    for life in random.chain(lives::corpus("node")) {
-        assert_eq!(scenario::node::live_with(&life, &Reborn), scenario::node::live(&life));
+fn in_any_scenario_a_checkpoint_at_every_step_changes_nothing() {
+    let random = (0..200).map(|round| corpus::random(round, 8 * round as usize));
+    for bytes in random.chain(corpus::read("node")) {
+        assert_eq!(scenario::node::run_with(&bytes, &Continued), scenario::node::run(&bytes));
     }
 }
 
 #[test]
-fn in_any_life_of_a_world_nothing_shows_that_its_nodes_were_stopped_in_turn() {
-    let random = (0..40).map(|seed| lives::at_random(seed, 300));
-    for life in random.chain(lives::corpus("world")) {
-        assert_eq!(world::live_with(&life, reborn), world::live(&life));
+fn in_any_world_checkpoints_of_its_nodes_in_turn_change_nothing() {
+    let random = (0..40).map(|seed| corpus::random(seed, 300));
+    for bytes in random.chain(corpus::read("world")) {
+        assert_eq!(world::run_with(&bytes, continue_node), world::run(&bytes));
     }
 }
 
-/// A world in which nodes look up, announce once and keep up all the time, and some of them are
-/// stopped and continued at random moments if `interlude` does so. Its transcript, and how often
-/// something was under way at such a moment: queries, lookups, rounds of announces.
+/// Runs a world in which nodes look up, announce and republish all the time, and some of them are
+/// stopped and continued at random moments if `interlude` does so. Returns its transcript, and how often
+/// queries, lookups and republishes were running at such a moment.
 fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
     let mut network = Network::internet();
     (network.loss, network.duplication, network.reordering) = (0.03, 0.01, 0.02);
     let mut world = World::new(seed, network);
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(60, &Growth::default(), |_, _| Arc::clone(&profile));
-    let (mut dice, mut busy) = (Dice(seed), [0; 3]);
+    let (mut rng, mut busy) = (Lcg(seed), [0; 3]);
     for _ in 0..100 {
-        let at = |dice: &mut Dice| -> HostId { hosts[dice.below(60) as usize] };
-        let (host, what) = (at(&mut dice), infohash(dice.below(6) as u8));
-        let kind = dice.below(4);
+        let at = |rng: &mut Lcg| -> HostId { hosts[rng.below(60) as usize] };
+        let (host, what) = (at(&mut rng), infohash(rng.below(6) as u8));
+        let kind = rng.below(4);
         world.with_node(host, |node, now| {
-            // Where there is no room, nothing happens.
+            // Without a free slot nothing happens.
             let _ = match kind {
                 0 => node.get_peers(now, what).map(|_| ()),
                 1 => node.announce(now, what, Announce::port(7)).map(|_| ()),
@@ -71,7 +71,7 @@ fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
                 _ => node.find_node(now, what.into()).map(|_| ()),
             };
         });
-        for moment in [dice.below(30), dice.below(300), dice.below(3000)] {
+        for moment in [rng.below(30), rng.below(300), rng.below(3000)] {
             world.run_for(ms(moment));
             world.with_node(host, |node, _| {
                 let rounds = node.announcements().filter(|kept| kept.round.is_some()).count();
@@ -87,17 +87,17 @@ fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
 }
 
 #[test]
-fn a_world_whose_nodes_are_stopped_and_continued_has_the_transcript_of_one_where_none_is() {
+fn a_world_whose_nodes_are_checkpointed_and_continued_has_the_same_transcript() {
     for seed in 0..4 {
-        let (transcript, busy) = busy_world(seed, reborn);
+        let (transcript, busy) = busy_world(seed, continue_node);
         assert_eq!(busy_world(seed, |_| ()).0, transcript, "seed {seed}");
         assert!(busy.iter().all(|count| *count >= 10), "{busy:?}");
     }
-    // What does change something is seen.
+    // An interlude that does change something is detected.
     assert_ne!(busy_world(0, Node::clear_peers).0, busy_world(0, |_| ()).0);
 }
 
-/// A client on a chip, which knows a few of the hosts around it.
+/// Creates a client in fixed memory that knows a few of the hosts around it.
 fn chip_among_hosts() -> Stage<Fixed> {
     let mut config = stage::config();
     config.read_only = true;
@@ -108,14 +108,15 @@ fn chip_among_hosts() -> Stage<Fixed> {
     stage
 }
 
-/// A client on a chip that looks up, announces and keeps up, while hosts refuse and the link fails.
+/// Runs a client in fixed memory that looks up, announces and republishes, while hosts refuse and the link
+/// fails.
 fn chip(is_stopped: bool) -> Vec<u8> {
     let mut stage = chip_among_hosts();
-    let mut dice = Dice(3);
+    let mut rng = Lcg(3);
     for round in 0..2000 {
-        stage.run(ms([20, 200, 2000, 20_000][dice.below(4) as usize]));
-        let target = infohash(dice.below(8) as u8);
-        let _ = match dice.below(40) {
+        stage.run(ms([20, 200, 2000, 20_000][rng.below(4) as usize]));
+        let target = infohash(rng.below(8) as u8);
+        let _ = match rng.below(40) {
             0 => stage.act(|node, now| node.get_peers(now, target)).map(|_| ()),
             1 => stage.act(|node, now| node.announce(now, target, Announce::port(5))).map(|_| ()),
             2 | 3 => stage.act(|node, now| node.start_announcing(now, target, Announce::port(6))).map(|_| ()),
@@ -147,7 +148,7 @@ fn a_node_in_fixed_memory_continues_as_well() {
     assert!(chip(true) == never_stopped, "one byte differs, or more");
 }
 
-/// A small node with a lookup, an announce and queries under way.
+/// Creates a small node with a running lookup, an announce and queries in flight.
 fn busy_chip() -> Stage<Fixed> {
     let mut stage = chip_among_hosts();
     stage.run(secs(60));
@@ -161,7 +162,7 @@ fn refused(bytes: &[u8]) -> CheckpointError {
     Node::from_checkpoint_in(<Fixed>::new(), bytes).err().expect("it is refused")
 }
 
-/// Gives changed bytes a checksum that fits.
+/// Gives changed bytes a valid checksum.
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.truncate(bytes.len() - 20);
     let checksum = sha1_smol::Sha1::from(&bytes).digest().bytes();
@@ -221,7 +222,7 @@ fn a_checkpoint_needs_no_allocator_and_fits_either_storage() {
     assert!(stage.node.checkpoint_into(&mut buf[..needed - 1]).is_err());
     assert_eq!(stage.node.checkpoint_into(&mut buf), Ok(needed));
     assert!(buf[..needed] == whole);
-    // From a chip to a heap and back.
+    // From fixed memory to the heap and back.
     let node = Node::from_checkpoint(&whole).unwrap();
     assert!(node.checkpoint() == whole);
     let node = Node::from_checkpoint_in(<Fixed>::new(), &node.checkpoint()).unwrap();
@@ -240,22 +241,23 @@ fn limits_come_with_the_checkpoint() {
     assert!(node.start_announcing(now, infohash(1), Announce::port(1)).is_ok());
     assert!(node.start_announcing(now, infohash(2), Announce::port(1)).is_err());
     let bytes = Node::new(Config::default(), &Limits::default(), [7; 32], now).checkpoint();
-    println!("{} bytes for a newborn node of the default limits", bytes.len());
+    println!("{} bytes for a new node of the default limits", bytes.len());
 }
 
 #[test]
-fn a_clock_that_starts_anew_goes_on_from_now() {
+fn a_checkpoint_continues_under_a_clock_that_restarted() {
     let mut stage = busy_chip();
     stage.act(|node, now| node.handle_resume(now, secs(100)));
     let bytes = stage.node.checkpoint();
     let mut node = Node::from_checkpoint_in(<Fixed>::new(), &bytes).unwrap();
-    assert_eq!(node.now(), stage.now, "sleep is none of the caller's clock");
+    assert_eq!(node.now(), stage.now, "sleep does not affect the caller's clock");
     let due = node.poll_timeout();
     node.handle_timeout(Instant::ZERO);
     assert_eq!((node.now(), node.poll_timeout()), (stage.now, due), "time does not go back");
 }
 
-/// Tells the child of the test below where the checkpoint lies, and which address was the node's.
+/// The environment variable that names the checkpoint and the node's address to the child process of the test
+/// below.
 const CHILD: [&str; 2] = ["DHT_PROTO_CHECKPOINT", "DHT_PROTO_ADDRESS"];
 
 #[test]
@@ -277,7 +279,7 @@ fn continues_in_another_process() {
 }
 
 #[test]
-fn another_process_takes_the_answer_to_a_query_that_was_sent_before() {
+fn another_process_receives_the_answer_to_a_query_sent_before_the_checkpoint() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let [own, other] = [&socket, &peer].map(|socket| socket.local_addr().unwrap());
@@ -320,7 +322,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
     buf[..len].to_vec()
 }
 
-/// Whatever is added to a node is in its checkpoint, or does not compile: unless it is taken out.
+/// Checks that every field of a node is in its checkpoint, or is explicitly left out.
 #[test]
 fn no_field_is_left_out() {
     fn look(folder: &Path) -> usize {

@@ -1,6 +1,6 @@
-//! What outlives a node: saved states and checkpoints.
+//! Saved states and checkpoints.
 //!
-//! - `checkpoint`: a node that continues from a checkpoint is the one that was never stopped
+//! - `checkpoint`: a node that continues from a checkpoint behaves as if it had never been stopped
 //! - `restore`: a node that starts with a saved state
 //! - `state`: saved states as bytes, our own format and those of others
 

@@ -1,4 +1,4 @@
-//! A node that is born with a saved state.
+//! A node that starts with a saved state.
 
 use crate::common::items;
 use crate::stage;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use dht_proto::wire::{Body, Message};
 use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
 
-/// A node of the same id that has been given the state of another, in a world of as many hosts.
-fn reborn(bytes: &[u8], limits: &Limits, count: usize, elapsed: Duration) -> Stage {
+/// Creates a node with the state of another one, and its id, among `count` hosts.
+fn restored(bytes: &[u8], limits: &Limits, count: usize, elapsed: Duration) -> Stage {
     let state = State::parse(bytes).unwrap();
     let mut config = stage::config();
     (config.id, config.id_v6) = (state.id(Family::V4), state.id(Family::V6));
     let now = dht_proto::Instant::from_micros(5_000_000);
-    // Of another seed, so that no id is drawn twice.
+    // Another seed, so that no id is drawn twice.
     let mut stage = Stage::on(Node::new(config, limits, [8; 32], now), now);
     (1..=count).for_each(|index| stage.host(index));
-    // Nothing is sent before the bootstrap hosts are known, too.
+    // Nothing is sent before the bootstrap hosts are added, too.
     stage.node.restore(now, &state, elapsed);
     stage
 }
@@ -37,21 +37,21 @@ fn knows(stage: &Stage, addr: std::net::SocketAddr) -> bool {
 #[test]
 fn r_13_id_and_table_survive_a_restart() {
     let (bytes, own, nodes) = saved(200);
-    let mut stage = reborn(&bytes, &stage::limits(), 200, secs(3600));
+    let mut stage = restored(&bytes, &stage::limits(), 200, secs(3600));
     assert_eq!(stage.node.id(Family::V4), own);
     assert_eq!(stage.node.restored_count(Family::V4), nodes.len());
-    assert_eq!(stage.node.node_count(Family::V4), 0, "nobody has answered yet");
+    assert_eq!(stage.node.node_count(Family::V4), 0, "no node has answered yet");
     stage.run(secs(20));
     assert!(stage.node.is_ready(Family::V4));
     assert_eq!(stage.node.restored_count(Family::V4), 0);
     let kept = nodes.iter().filter(|addr| knows(&stage, **addr)).count();
-    assert!(kept >= nodes.len() * 9 / 10, "{kept} of {}: only nearer ones took places", nodes.len());
+    assert!(kept >= nodes.len() * 9 / 10, "{kept} of {}: only closer ones replaced others", nodes.len());
 }
 
 #[test]
-fn r_13_restored_nodes_are_told_to_nobody_before_they_answer() {
+fn r_13_restored_nodes_are_not_listed_before_they_answer() {
     let (bytes, own, _) = saved(40);
-    let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
+    let mut stage = restored(&bytes, &stage::limits(), 40, Duration::ZERO);
     let mut listed = || {
         let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
         let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
@@ -64,9 +64,9 @@ fn r_13_restored_nodes_are_told_to_nobody_before_they_answer() {
 }
 
 #[test]
-fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
+fn r_13_bootstrap_hosts_are_not_queried_when_restored_nodes_answer() {
     let (bytes, _, nodes) = saved(60);
-    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
+    let mut stage = restored(&bytes, &stage::limits(), 60, secs(60));
     for index in [901, 902] {
         stage.host(index);
         stage.at(index).is_listed = false;
@@ -80,9 +80,9 @@ fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
 }
 
 #[test]
-fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
+fn r_13_bootstrap_hosts_are_queried_when_no_restored_node_answers() {
     let (bytes, _, nodes) = saved(60);
-    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
+    let mut stage = restored(&bytes, &stage::limits(), 60, secs(60));
     for addr in &nodes {
         let host = stage.hosts.get_mut(addr).unwrap();
         (host.is_dead, host.is_listed) = (true, false);
@@ -90,7 +90,7 @@ fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
     (901..=940).for_each(|index| stage.host(index));
     stage.act(|node, now| node.add_bootstrap(now, addr(901), BootstrapKind::Router).unwrap());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
-    assert!(stage.finish(lookup).answered >= 8, "nor does a lookup of the user end in vain");
+    assert!(stage.finish(lookup).answered >= 8, "nor does a lookup of the user end without results");
     let first = stage.sent.iter().position(|sent| sent.to == addr(901)).unwrap();
     assert!(stage.sent[..first].iter().any(|sent| nodes.contains(&sent.to)), "saved nodes come first");
     stage.run(secs(300));
@@ -109,8 +109,8 @@ fn restored_nodes_are_pinged_within_half_of_the_allowance() {
         bytes.extend(b"e");
         bytes
     };
-    // Nobody is there.
-    let mut stage = reborn(&bytes, &stage::limits(), 0, Duration::ZERO);
+    // No host exists.
+    let mut stage = restored(&bytes, &stage::limits(), 0, Duration::ZERO);
     assert_eq!(stage.node.restored_count(Family::V4), 300);
     let begun = stage.now;
     stage.drain();
@@ -126,18 +126,18 @@ fn restored_nodes_are_pinged_within_half_of_the_allowance() {
 }
 
 #[test]
-fn one_lost_ping_does_not_cost_a_restored_node_its_place() {
+fn a_restored_node_is_kept_after_one_lost_ping() {
     let (bytes, _, nodes) = saved(40);
-    let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
+    let mut stage = restored(&bytes, &stage::limits(), 40, Duration::ZERO);
     stage.hosts.values_mut().step_by(3).for_each(|host| host.loses = 1);
     stage.run(secs(150));
     assert!(nodes.iter().all(|addr| knows(&stage, *addr)));
 }
 
 #[test]
-fn a_restored_node_that_has_another_id_now_is_not_kept() {
+fn a_restored_node_that_has_another_id_now_is_dropped() {
     let (bytes, ..) = saved(20);
-    let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::ZERO);
+    let mut stage = restored(&bytes, &stage::limits(), 20, Duration::ZERO);
     let host = stage.at(5);
     (host.calls_itself, host.is_listed) = (Some(id(777)), false);
     stage.run(secs(200));
@@ -150,12 +150,12 @@ fn a_state_larger_than_the_table_fills_it_and_no_more() {
     let (bytes, own, _) = saved(300);
     let mut limits = stage::limits();
     limits.nodes_v4 = 32;
-    let mut stage = reborn(&bytes, &limits, 300, Duration::ZERO);
+    let mut stage = restored(&bytes, &limits, 300, Duration::ZERO);
     assert_eq!((stage.node.id(Family::V4), stage.node.restored_count(Family::V4)), (own, 32));
     stage.run(secs(60));
     assert!((8..=32).contains(&stage.node.node_count(Family::V4)));
     limits.nodes_v4 = 0;
-    let mut stage = reborn(&bytes, &limits, 300, Duration::ZERO);
+    let mut stage = restored(&bytes, &limits, 300, Duration::ZERO);
     assert_eq!(stage.node.restored_count(Family::V4), 0);
     stage.run(secs(60));
 }
@@ -163,7 +163,7 @@ fn a_state_larger_than_the_table_fills_it_and_no_more() {
 #[test]
 fn what_was_restored_is_saved_again_though_the_network_was_down() {
     let (bytes, _, mut nodes) = saved(60);
-    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(100));
+    let mut stage = restored(&bytes, &stage::limits(), 60, secs(100));
     stage.is_offline = true;
     stage.run(secs(600));
     let again = stage.node.snapshot(0);
@@ -181,7 +181,7 @@ fn what_was_restored_is_saved_again_though_the_network_was_down() {
 #[test]
 fn clearing_forgets_restored_nodes_as_well() {
     let (bytes, ..) = saved(40);
-    let mut stage = reborn(&bytes, &stage::limits(), 0, Duration::ZERO);
+    let mut stage = restored(&bytes, &stage::limits(), 0, Duration::ZERO);
     stage.act(Node::clear_nodes);
     assert_eq!(stage.node.restored_count(Family::V4), 0);
     let begun = stage.now;
@@ -190,9 +190,9 @@ fn clearing_forgets_restored_nodes_as_well() {
 }
 
 #[test]
-fn a_restored_node_looks_for_its_neighbours_once() {
+fn a_restored_node_looks_up_its_neighbours_once() {
     let (bytes, own, _) = saved(60);
-    let mut stage = reborn(&bytes, &stage::limits(), 60, Duration::ZERO);
+    let mut stage = restored(&bytes, &stage::limits(), 60, Duration::ZERO);
     stage.run(secs(300));
     assert!(stage.sent.iter().any(|sent| sent.what == What::FindNode(own)));
     let is_bootstrap = |event: &&Event| matches!(event, Event::LookupDone { report, .. } if report.kind == LookupKind::Bootstrap);
@@ -200,14 +200,14 @@ fn a_restored_node_looks_for_its_neighbours_once() {
 }
 
 #[test]
-fn ages_of_any_size_are_taken() {
+fn ages_of_any_size_are_accepted() {
     let (bytes, ..) = saved(20);
-    let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::MAX);
+    let mut stage = restored(&bytes, &stage::limits(), 20, Duration::MAX);
     stage.run(secs(60));
     assert!(stage.node.node_count(Family::V4) >= 8);
 }
 
-/// A state in which so many announces were made, one every five seconds.
+/// Returns a state with `count` announcements, made one every five seconds.
 fn saved_announces(count: u8) -> Vec<u8> {
     let mut stage = Stage::joined(100);
     for byte in 1..=count {
@@ -217,17 +217,17 @@ fn saved_announces(count: u8) -> Vec<u8> {
     stage.node.snapshot(0)
 }
 
-/// When the torrent was looked up first, in seconds from the beginning.
+/// Returns when the torrent was first looked up, in seconds from the beginning.
 fn first_round(stage: &Stage, begun: dht_proto::Instant, infohash: InfoHash) -> Option<u64> {
     let first = stage.sent.iter().find(|sent| sent.what == What::GetPeers(infohash))?;
     Some((first.at - begun).as_secs())
 }
 
 #[test]
-fn l_10_a_kept_announce_goes_on_over_a_restart_when_it_is_due() {
+fn l_10_an_announcement_continues_after_a_restart_when_it_is_due() {
     let bytes = saved_announces(1);
     for (elapsed, expected) in [(0, 805..=1000), (300, 505..=700), (900, 0..=100), (5000, 0..=15)] {
-        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
+        let mut stage = restored(&bytes, &stage::limits(), 100, secs(elapsed));
         let begun = stage.now;
         assert_eq!(stage.node.publication_count(), 1);
         stage.run(secs(1000));
@@ -243,7 +243,7 @@ fn what_was_not_announced_before_a_restart_is_announced_soon() {
     stage.act(|node, now| node.start_announcing(now, infohash(1), Announce::port(4242)).unwrap());
     stage.run(secs(300));
     stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(4242)).unwrap());
-    let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20));
+    let mut stage = restored(&stage.node.snapshot(0), &stage::limits(), 100, secs(20));
     let begun = stage.now;
     stage.run(secs(60));
     assert!([1, 2].iter().all(|byte| first_round(&stage, begun, infohash(*byte)) <= Some(5)));
@@ -251,9 +251,9 @@ fn what_was_not_announced_before_a_restart_is_announced_soon() {
 }
 
 #[test]
-fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
+fn a_restart_announces_neither_everything_at_once_nor_anything_too_late() {
     let bytes = saved_announces(60);
-    let mut stage = reborn(&bytes, &stage::limits(), 100, secs(60));
+    let mut stage = restored(&bytes, &stage::limits(), 100, secs(60));
     let begun = stage.now;
     stage.run(secs(60));
     let early = (1..=60).filter(|byte| first_round(&stage, begun, infohash(*byte)).is_some()).count();
@@ -268,9 +268,9 @@ fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
 }
 
 #[test]
-fn the_owner_finds_restored_announces_and_stops_them() {
+fn restored_announcements_can_be_listed_and_stopped() {
     let bytes = saved_announces(3);
-    let mut stage = reborn(&bytes, &stage::limits(), 100, secs(5000));
+    let mut stage = restored(&bytes, &stage::limits(), 100, secs(5000));
     let again = stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(4242)).unwrap());
     let unwanted: Vec<_> =
         stage.node.announcements().map(|kept| kept.id).filter(|kept| *kept != again).collect();
@@ -285,7 +285,7 @@ fn the_owner_finds_restored_announces_and_stops_them() {
 }
 
 #[test]
-fn an_owner_who_chooses_restores_single_announces() {
+fn announcements_can_be_restored_one_by_one() {
     let bytes = saved_announces(3);
     let state = State::parse(&bytes).unwrap();
     let mut stage = Stage::joined(100);
@@ -298,11 +298,11 @@ fn an_owner_who_chooses_restores_single_announces() {
 }
 
 #[test]
-fn restarts_in_quick_succession_do_not_put_announces_off() {
+fn restarts_in_quick_succession_do_not_delay_announcements() {
     let mut bytes = saved_announces(1);
     let mut announced = 0;
     for _ in 0..12 {
-        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(20));
+        let mut stage = restored(&bytes, &stage::limits(), 100, secs(20));
         let begun = stage.now;
         stage.run(secs(100));
         announced += usize::from(first_round(&stage, begun, infohash(1)).is_some());
@@ -313,7 +313,7 @@ fn restarts_in_quick_succession_do_not_put_announces_off() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
+fn b44_31_a_publication_continues_after_a_restart_when_it_is_due() {
     use items::{VALUE, signed};
 
     let mut stage = Stage::joined(100);
@@ -323,7 +323,7 @@ fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
     }
     let bytes = stage.node.snapshot(0);
     for (elapsed, expected) in [(0, 1500..=3800), (3000, 0..=800), (20_000, 0..=15)] {
-        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
+        let mut stage = restored(&bytes, &stage::limits(), 100, secs(elapsed));
         let begun = stage.now;
         assert_eq!(stage.node.publications().count(), 2);
         stage.run(secs(4000));
@@ -334,7 +334,7 @@ fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
             assert!(expected.contains(&first), "{first} s after {elapsed} s");
             assert!(puts().count() >= 8);
         }
-        // What was put is what was signed.
+        // The item that was put is the one that was signed.
         let signature = signed(5, VALUE).signature().copied();
         let held = stage.hosts.values().filter_map(|host| host.item.as_ref()?.signed);
         assert!(
@@ -351,7 +351,7 @@ fn a_restored_item_that_was_replaced_meanwhile_is_not_put() {
     let mut stage = Stage::joined(100);
     stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE)).unwrap());
     stage.run(secs(5));
-    let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20_000));
+    let mut stage = restored(&stage.node.snapshot(0), &stage::limits(), 100, secs(20_000));
     let newer = signed(6, b"3:new");
     let signed = (*newer.key().unwrap().as_bytes(), 6, *newer.signature().unwrap());
     let newer = stage::Copied { value: newer.value().to_vec(), signed: Some(signed) };

@@ -1,4 +1,4 @@
-//! Saved states: our own format, those of others, and what is neither.
+//! Saved states: the own format, those of other clients, and invalid files.
 
 use crate::common::items;
 use crate::stage;
@@ -12,7 +12,7 @@ use dht_proto::{
     Announce, Config, Family, Instant, Limits, Node, NodeId, SavedAnnounce, SavedNode, State, StateError,
 };
 
-/// A small state, saved at 1000, with nodes, announces and items.
+/// Returns a small state, saved at 1000, with nodes, announces and items.
 fn snapshot() -> Vec<u8> {
     let mut stage = Stage::joined(6);
     for byte in 1..=3 {
@@ -25,7 +25,7 @@ fn snapshot() -> Vec<u8> {
     stage.node.snapshot(1000)
 }
 
-/// A state with these records of announces.
+/// Returns a state with these records of announces.
 fn with_announces(records: &[u8]) -> Vec<u8> {
     with("4:kept", records)
 }
@@ -65,7 +65,7 @@ fn what_is_saved_is_read_again() {
 }
 
 #[test]
-fn announces_that_are_kept_up_are_saved() {
+fn announcements_are_saved() {
     let mut stage = Stage::joined(40);
     let mut seed = Announce::implied(4242);
     seed.seed = true;
@@ -92,7 +92,7 @@ fn announces_that_are_kept_up_are_saved() {
 }
 
 #[test]
-fn announces_that_are_none_are_skipped_and_counted() {
+fn invalid_announcements_are_skipped_and_counted() {
     let record = |port: u16, flags: u8| {
         let [high, low] = port.to_be_bytes();
         [&[port as u8; 20][..], &[high, low, flags, 8, 0, 0, 1, 0]].concat()
@@ -113,7 +113,7 @@ fn announces_that_are_none_are_skipped_and_counted() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
+fn b44_31_publications_are_saved_without_their_secret() {
     use dht_proto::{Item, SavedItem, SecretKey};
 
     let mut stage = Stage::joined(40);
@@ -144,7 +144,7 @@ fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_12_items_that_are_none_are_skipped_and_counted() {
+fn b44_12_invalid_items_are_skipped_and_counted() {
     use dht_proto::Item;
 
     let record = |item: &Item| {
@@ -175,7 +175,7 @@ fn b44_12_items_that_are_none_are_skipped_and_counted() {
         vec![0, 0],
         plain.clone(),
         plain.clone(),
-        // It says that it is longer than what is left.
+        // Its length is greater than the rest of the file.
         changed(&plain, 1, 9),
     ];
     let bytes = with("5:items", &records.concat());
@@ -185,7 +185,7 @@ fn b44_12_items_that_are_none_are_skipped_and_counted() {
     let mut stage = Stage::new(stage::config());
     let restored = stage.act(|node, now| node.restore(now, &state, secs(0)));
     assert_eq!((restored.items, restored.skipped), (2, 9), "the same item twice");
-    // The memory for them bounds how many are taken.
+    // Their memory bounds how many are restored.
     let many: Vec<u8> =
         (0..200).flat_map(|at| record(&Item::immutable(format!("i{at}e").as_bytes()).unwrap())).collect();
     let bytes = with("5:items", &many);
@@ -195,13 +195,13 @@ fn b44_12_items_that_are_none_are_skipped_and_counted() {
 }
 
 #[test]
-fn a_state_from_before_announces_were_saved_is_read() {
+fn a_state_of_the_version_without_announcements_is_read() {
     let content = b"d2:id20:abcdefghij01234567893:id620:ABCDEFGHIJ01234567895:nodes0:6:nodes60:4:timei7ee";
     let checksum = sha1_smol::Sha1::from(content).digest().bytes();
     let bytes = [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat();
     let state = State::parse(&bytes).unwrap();
     assert_eq!((state.saved_at(), state.announces().count(), state.skipped()), (Some(7), 0, 0));
-    // And one of a later version, which saves more.
+    // And one of a later version, which contains more.
     let content = b"d2:id20:abcdefghij01234567894:kept0:5:laterd1:ai1ee4:timei7ee";
     let checksum = sha1_smol::Sha1::from(content).digest().bytes();
     let bytes = [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat();
@@ -222,7 +222,7 @@ fn both_families_are_saved() {
 }
 
 #[test]
-fn a_snapshot_needs_no_allocator_and_says_what_it_needs() {
+fn a_snapshot_needs_no_allocator_and_reports_the_size_it_needs() {
     let stage = Stage::joined(6);
     let whole = stage.node.snapshot(1000);
     let mut buf = vec![0; 4096];
@@ -232,11 +232,11 @@ fn a_snapshot_needs_no_allocator_and_says_what_it_needs() {
     assert_eq!(stage.node.snapshot_into(1000, &mut buf[..needed]), Ok(needed));
     assert_eq!(buf[..needed], whole);
     assert!(needed <= 200 + 6 * 36);
-    assert_eq!(stage.node.snapshot(u64::MAX).len(), whole.len() + 15, "any time fits");
+    assert_eq!(stage.node.snapshot(u64::MAX).len(), whole.len() + 15, "any time is accepted");
 }
 
 #[test]
-fn the_best_come_first() {
+fn the_best_nodes_are_saved_first() {
     let mut stage = Stage::joined(20);
     stage.run(secs(3600));
     for index in 21..=25 {
@@ -304,7 +304,7 @@ fn foreign_files_are_refused() {
 fn unknown_keys_are_ignored() {
     let whole = snapshot();
     let state = State::parse(&whole).unwrap();
-    // Beside the state; inside of it the checksum would change with it.
+    // Beside the state; inside, it would change the checksum.
     let mut more = whole[..whole.len() - 1].to_vec();
     more.extend(b"7:strangeli1e2:abee");
     assert_eq!(State::parse(&more), Ok(state));
@@ -325,9 +325,9 @@ fn c_14_a_state_of_libtorrent_is_read() {
     assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
     assert_eq!(state.id(Family::V6), Some(NodeId::from_bytes(*b"ABCDEFGHIJ0123456789")));
     assert_eq!(addrs(&state), ["60.0.1.1:6881", "60.0.3.1:6881", "[2a00::1]:6881"]);
-    assert_eq!((state.skipped(), state.saved_at()), (3, None), "too short, port 0, no string");
+    assert_eq!((state.skipped(), state.saved_at()), (3, None), "too short, port 0, not a string");
     assert!(state.nodes().all(|node| node.id.is_none() && node.rtt.is_none()));
-    // Alone, as older programs keep it, with a single id.
+    // Alone, as older programs write it, with a single id.
     let old = b"d7:node-id20:abcdefghij01234567895:nodesl6:\x3c\x00\x01\x01\x1a\xe1ee";
     let state = State::parse(old).unwrap();
     assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
@@ -366,15 +366,15 @@ fn c_14_a_state_of_transmission_is_read() {
         assert_eq!(state.id(family), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
     }
     assert_eq!(addrs(&state), ["60.0.1.1:6881", "60.0.3.1:6881", "[2a00::1]:6881"]);
-    assert_eq!(state.skipped(), 3, "multicast, an incomplete one, IPv4 in disguise");
+    assert_eq!(state.skipped(), 3, "multicast, incomplete, IPv4-mapped");
     let bare = State::parse(b"d5:nodes6:\x3c\x00\x01\x01\x1a\xe1e").unwrap();
     assert_eq!((bare.id(Family::V4), bare.nodes().count()), (None, 1));
     let zero = State::parse(b"d2:id20:\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0e").unwrap();
-    assert_eq!(zero.id(Family::V4), None, "nobody has the zero id");
+    assert_eq!(zero.id(Family::V4), None, "the zero id is invalid");
 }
 
 #[test]
-fn r_13_what_may_not_be_contacted_is_filtered_out() {
+fn r_13_nodes_with_refused_addresses_are_filtered_out() {
     let bytes = b"d5:nodes30:\x3c\x00\x01\x01\x1a\xe1\x7f\x00\x00\x01\x1a\xe1\x0a\x00\x00\x01\x1a\xe1\x3c\x00\x01\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e";
     let state = State::parse(bytes).unwrap();
     assert_eq!((state.nodes().count(), state.skipped()), (4, 1), "private networks have states too");
@@ -386,9 +386,9 @@ fn r_13_what_may_not_be_contacted_is_filtered_out() {
 }
 
 proptest::proptest! {
-    /// What the checksum of our own format keeps out is tried on the formats without one.
+    /// Damage that the checksum of the own format detects is tried on the formats without one.
     #[test]
-    fn no_bytes_make_it_panic(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
+    fn parsing_arbitrary_bytes_never_panics(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
         let mut bytes = [LIBTORRENT, TRANSMISSION, b"d9:dht-protod2:idle5:nodesi1ee4:sha10:e"][which].to_vec();
         let at = at.min(bytes.len());
         let end = (at + len).min(bytes.len());

@@ -1,4 +1,4 @@
-//! What a node answers: queries as raw datagrams, and their replies read by another decoder.
+//! Answers of a node: queries as raw datagrams, and their replies as another decoder reads them.
 //! Tests are named after the rows of the requirements they check.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use crate::common::{addr, stranger};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
-/// The `count` of `ids` that are closest to `target`, closest first.
+/// Returns the `count` of `ids` that are closest to `target`, closest first.
 fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize) -> Vec<[u8; 20]> {
     let mut ids: Vec<_> = ids.collect();
     ids.sort_by_key(|id| id.iter().zip(target).map(|(a, b)| a ^ b).collect::<Vec<_>>());
@@ -24,37 +24,37 @@ fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize)
     ids
 }
 
-/// A node that knows 20 others in each of these families.
+/// Creates a node that knows 20 others in each of these families.
 fn knowing_20(config: Config, families: &[Family]) -> Lone {
     let mut lone = Lone::new(config);
     families.iter().for_each(|family| lone.meet(crowd(*family, 20)));
     lone
 }
 
-/// The same, with these peers, if no answer to a stranger may be longer than 3 queries.
+/// Creates such a node with these peers, in which no answer to an unverified host is longer than 3 queries.
 fn stingy_with(peers: impl Iterator<Item = SocketAddr>) -> Lone {
     let mut lone = knowing_20(stingy(), &Family::ALL);
     peers.for_each(|peer| lone.store(peer, &TARGET));
     lone
 }
 
-/// How many nodes, nodes6 and values answer a query with so much padding, within 3 times its length.
+/// Returns how many nodes, nodes6 and values answer a query with this padding, within 3 times its length.
 #[track_caller]
 fn padded_get_peers(lone: &mut Lone, from: SocketAddr, pad: usize) -> (usize, usize, usize) {
     let padding = format!("1:x{pad}:{}", "x".repeat(pad));
     let asked = get_peers(&TARGET, &join(&[b"4:wantl2:n42:n6e", padding.as_bytes()]));
     let reply = lone.accepted(from, &asked);
-    assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
+    assert!(reply.bytes.len() <= 3 * asked.len(), "no amplification");
     assert!(reply.string("r.token").is_some());
     (reply.nodes().len(), reply.nodes6().len(), reply.values().len())
 }
 
-/// The `index`-th of hosts that are each in a network of a provider of its own.
+/// Returns the address of the `index`-th host, each in the network of another provider.
 fn elsewhere(index: usize) -> SocketAddr {
     stranger(index << 8)
 }
 
-/// The peers in an answer, none of which stands there twice.
+/// Returns the peers in an answer, which must be distinct.
 #[track_caller]
 fn sample(lone: &mut Lone, from: SocketAddr) -> Vec<Vec<u8>> {
     let values = lone.accepted(from, &get_peers(&TARGET, b"")).values();
@@ -94,7 +94,7 @@ fn e_15_e_16_transaction_ids_of_1_to_32_bytes_are_echoed_with_every_kind_of_answ
 }
 
 #[test]
-fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
+fn q_27_an_answer_goes_to_the_endpoint_of_the_query() {
     let mut lone = Lone::new(config());
     for from in ["60.0.0.1:1", "60.0.0.1:65535", "[2a00::9]:53"] {
         assert_eq!(lone.accepted(socket(from), PING).to, socket(from));
@@ -102,7 +102,7 @@ fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
 }
 
 #[test]
-fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
+fn q_27_an_answer_leaves_from_the_address_that_was_queried_if_known() {
     let mut lone = Lone::new(config());
     let mut ask = |locals: &[Option<&str>]| {
         for (port, local) in (1..).zip(locals) {
@@ -119,16 +119,17 @@ fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
         }
         sources
     };
-    let told = |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
-    // Of both families, one after the other, all before the first is answered.
+    let expected =
+        |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
+    // Queries in both families, all before the first is answered.
     let ours = ["60.9.9.1", "2a00::1", "60.9.9.2", "2a00::2", "60.9.9.1", "2a00::2", "::ffff:60.9.9.2"];
     let asked = ours.map(Some);
-    assert_eq!(ask(&asked), told(&[&ours[..6], &["60.9.9.2"]].concat()));
+    assert_eq!(ask(&asked), expected(&[&ours[..6], &["60.9.9.2"]].concat()));
     assert_eq!(ask(&[None, Some("2a00::3")]), [None, Some("2a00::3".to_owned())]);
-    // Nothing can leave from these.
+    // Nothing can be sent from these.
     let nowhere = ["255.255.255.255", "ff02::1", "224.0.0.1", "60.9.9.1", "0.0.0.0", "::"];
     assert_eq!(ask(&nowhere.map(Some)), vec![None; nowhere.len()]);
-    // More at once than there is room for: the system chooses.
+    // More at once than there are slots: the system chooses the address.
     let many: Vec<String> = (0..10).map(|at| format!("2a00::{at:x}")).collect();
     let mut asked = vec![None; 20];
     for (at, local) in many.iter().enumerate() {
@@ -153,7 +154,7 @@ fn q_02_r_05_b5_07_find_node_lists_exactly_the_8_closest_nodes_that_answered_us(
 }
 
 #[test]
-fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
+fn q_02_a_known_target_is_listed_first_and_then_its_neighbours() {
     let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &find_node(&spread(5), b""));
     assert_eq!(reply.nodes().len(), 8);
@@ -162,13 +163,13 @@ fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
 }
 
 #[test]
-fn q_02_a_node_that_knows_nobody_sends_an_empty_list() {
+fn q_02_a_node_with_an_empty_table_sends_an_empty_list() {
     let reply = Lone::new(config()).accepted(stranger(1), &find_node(&TARGET, b""));
     assert_eq!(reply.string("r.nodes"), Some(&b""[..]));
 }
 
 #[test]
-fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
+fn r_05_nodes_that_only_queried_us_or_stopped_answering_are_not_listed() {
     let mut lone = Lone::new(config());
     lone.accepted(stranger(1), PING);
     assert_eq!(lone.accepted(stranger(2), &find_node(&ID, b"")).nodes(), [[0; 20]; 0]);
@@ -180,7 +181,7 @@ fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
 }
 
 #[test]
-fn q_03_t_07_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
+fn q_03_t_07_get_peers_returns_a_token_and_nodes_if_no_peer_is_known() {
     let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &get_peers(&TARGET, b""));
     assert!((4..=20).contains(&reply.string("r.token").unwrap().len()), "T-07");
@@ -207,7 +208,7 @@ fn q_04_q_05_an_announced_peer_is_returned_beside_nodes() {
 }
 
 #[test]
-fn q_10_ports_that_are_none_get_203_and_nothing_is_stored() {
+fn q_10_invalid_ports_get_203_and_nothing_is_stored() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     for port in [
@@ -260,7 +261,7 @@ fn q_11_q_12_any_implied_port_but_0_takes_the_source_port_and_needs_no_other() {
 }
 
 #[test]
-fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
+fn b33_06_another_announce_of_the_same_ip_changes_its_port_and_adds_no_peer() {
     let mut lone = Lone::new(unhurried());
     let token = lone.token(stranger(1), &TARGET);
     for port in 1000..1300_i64 {
@@ -274,7 +275,7 @@ fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
 }
 
 #[test]
-fn b33_07_whoever_wants_no_seeds_is_told_of_none() {
+fn b33_07_noseed_excludes_seeds() {
     let mut lone = Lone::new(config());
     for index in 0..6 {
         let token = lone.token(stranger(index), &TARGET);
@@ -339,7 +340,7 @@ fn q_18_b5_01_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pin
         let tail = format!("e1:q{}:{name}1:t2:aa1:y1:qe", name.len());
         assert_eq!(lone.refused(stranger(1), &join(&[b"d1:a", arguments, tail.as_bytes()])), 203);
     }
-    // Arguments that are no dictionary are none at all.
+    // Arguments that are not a dictionary count as absent.
     for arguments in ["1:ai1e", "1:a4:ping", "1:ale", ""] {
         assert_eq!(lone.refused(stranger(1), format!("d{arguments}1:q4:ping1:t2:aa1:y1:qe").as_bytes()), 203);
     }
@@ -350,7 +351,7 @@ fn q_18_b5_01_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pin
 }
 
 #[test]
-fn q_20_the_all_zero_id_is_served_but_never_known() {
+fn q_20_the_all_zero_id_is_answered_but_never_enters_the_table() {
     let mut lone = Lone::new(config());
     lone.accepted(stranger(1), &query_by(&[0; 20], b"aa", "ping", b""));
     lone.drain();
@@ -389,9 +390,9 @@ fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
     assert_eq!((reply.at("r.nodes"), reply.string("r.nodes6")), (None, Some(&b""[..])));
 }
 
-/// Nodes of the `mainline` crate send a `get` before every announce.
+/// Nodes of the `mainline` crate send a `get` before each announce.
 #[test]
-fn a_token_from_a_get_serves_an_announce() {
+fn a_token_from_a_get_is_valid_for_an_announce() {
     let mut lone = Lone::new(config());
     let get = query("get", &join(&[b"6:target20:", &TARGET]));
     let token = lone.accepted(stranger(1), &get).string("r.token").expect("a token").to_vec();
@@ -405,7 +406,8 @@ fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
     let token = lone.token(stranger(1), &TARGET);
     for target in [&b""[..], b"6:target20:mnopqrstuvwxyz123456"] {
         let put = join(&[target, b"5:token8:", &token, b"1:v5:hello"]);
-        // With items the target is wrong or the token of another one, without them nobody can put.
+        // With items the target is wrong or the token belongs to another one; without items there are no
+        // puts.
         let code = if cfg!(feature = "items") { 203 } else { 204 };
         assert_eq!(lone.refused(stranger(1), &query("put", &put)), code);
     }
@@ -413,7 +415,7 @@ fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
 }
 
 #[test]
-fn q_23_b33_05_optional_arguments_of_any_shape_do_not_hinder_an_announce() {
+fn q_23_b33_05_optional_arguments_of_any_type_do_not_prevent_an_announce() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     for middle in [
@@ -428,7 +430,7 @@ fn q_23_b33_05_optional_arguments_of_any_shape_do_not_hinder_an_announce() {
 }
 
 #[test]
-fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
+fn e_05_e_06_e_07_e_08_e_12_e_26_queries_that_deviate_from_strict_bencode_are_answered() {
     let mut lone = Lone::new(config());
     for sloppy in [
         &b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe\r\n"[..],
@@ -448,7 +450,7 @@ fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
 }
 
 #[test]
-fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them() {
+fn e_28_the_fields_of_an_answer_are_where_a_search_for_substrings_finds_them() {
     let mut lone = knowing_20(config(), &Family::ALL);
     lone.store(stranger(1), &TARGET);
     lone.store(addr6(1000), &TARGET);
@@ -467,7 +469,7 @@ fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them()
 }
 
 #[test]
-fn e_30_q_25_b32_15_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
+fn e_30_q_25_b32_15_a_full_reply_fills_1024_bytes_and_no_more() {
     let mut lone = knowing_20(unhurried(), &Family::ALL);
     for index in 0..200 {
         lone.store(elsewhere(index), &TARGET);
@@ -483,42 +485,42 @@ fn e_30_q_25_b32_15_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
         }
     }
     let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
-    assert!(reply.values().len() > 50, "nodes of the other family leave their room to peers");
+    assert!(reply.values().len() > 50, "nodes of the other family make room for peers");
 }
 
 #[test]
-fn q_25_h_23_all_but_a_few_peers_go_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
+fn q_25_h_23_peers_are_cut_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
     let mut lone = stingy_with((0..20).map(stranger));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, stranger(500), pad);
-        assert!(nodes6 == 8 || values <= 10, "all but a few peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes6 == 8 || values <= 10, "all but a few peers are cut first: {nodes} {nodes6} {values}");
         assert!(values >= 4, "a few stay: {nodes} {nodes6} {values}");
-        assert!(nodes6 == 0 || nodes == 8, "the other family goes next: {nodes} {nodes6}");
+        assert!(nodes6 == 0 || nodes == 8, "the other family is cut next: {nodes} {nodes6}");
         stages.insert((values > 10, nodes6 > 0));
         states.push((nodes, nodes6));
     }
     assert!(states.is_sorted(), "more room, more answer");
-    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+    assert_eq!(stages.len(), 3, "every stage occurs: {stages:?}");
     let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
     assert_eq!((reply.nodes().len(), reply.values().len()), (5, 6), "nodes make room for a few of them");
     assert!(reply.string("r.token").is_some());
 }
 
 #[test]
-fn q_25_over_ipv6_the_ipv4_nodes_go_before_the_ipv6_ones() {
+fn q_25_over_ipv6_the_ipv4_nodes_are_cut_before_the_ipv6_nodes() {
     let mut lone = stingy_with((1000..1020).map(addr6));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, addr6(2000), pad);
-        assert!(nodes == 8 || values <= 6, "all but a few peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes == 8 || values <= 6, "all but a few peers are cut first: {nodes} {nodes6} {values}");
         assert!(values >= 4 || nodes + nodes6 <= 2, "a few stay: {nodes} {nodes6} {values}");
-        assert!(nodes == 0 || nodes6 == 8, "the other family goes next: {nodes} {nodes6}");
+        assert!(nodes == 0 || nodes6 == 8, "the other family is cut next: {nodes} {nodes6}");
         stages.insert((values > 6, nodes > 0));
         states.push((nodes6, nodes));
     }
     assert!(states.is_sorted(), "more room, more answer");
-    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+    assert_eq!(stages.len(), 3, "every stage occurs: {stages:?}");
 }
 
 #[test]
@@ -534,7 +536,7 @@ fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
         seen.extend(values.iter().cloned());
         samples.insert(values);
     }
-    // Of 200 samples two may be the same by chance.
+    // Two of 200 samples may be equal by chance.
     assert!(samples.len() > 20, "{}", samples.len());
     let stored: BTreeSet<_> = (0..200).map(|index| compact(elsewhere(index))).collect();
     assert_eq!(seen, stored);
@@ -585,7 +587,7 @@ fn c_13_every_byte_in_and_out_is_counted() {
 }
 
 #[test]
-fn l_10_peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
+fn l_10_peers_are_not_returned_after_they_expire_or_the_store_is_cleared() {
     let mut lone = Lone::new(config());
     lone.store(stranger(1), &TARGET);
     lone.wait(Duration::from_secs(44 * 60));
@@ -629,7 +631,7 @@ fn c_13_every_kind_of_query_and_answer_is_counted() {
 }
 
 #[test]
-fn who_does_not_know_its_address_names_none() {
+fn a_node_that_does_not_know_its_address_reports_none() {
     let mut lone = Lone::new(config());
     let infohash = InfoHash::from_bytes(TARGET);
     lone.node.start_announcing(lone.now, infohash, Announce::port(4242)).unwrap();
@@ -640,7 +642,7 @@ fn who_does_not_know_its_address_names_none() {
     assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
     lone.node.set_external_addr(lone.now, "81.2.3.4:0".parse().unwrap()).unwrap();
     assert_eq!(values(&mut lone), [b"\x51\x02\x03\x04\x10\x92".to_vec()]);
-    // Where the port is implied and voters disagree on it, there is none to name.
+    // If the port is implied and voters disagree on it, none is reported.
     lone.node.start_announcing(lone.now, infohash, Announce::implied(4242)).unwrap();
     assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
 }

@@ -1,4 +1,4 @@
-//! Floods of queries, forged or not: what a node sends in answer, and who is still served.
+//! Floods of queries, forged or not: what a node sends in answer, and which hosts still get answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::common::raw::{
 };
 use crate::common::{addr, stranger};
 
-/// Bytes of all answers in a second, as the default is.
+/// The default of the bytes of all answers in a second.
 const PER_SEC: usize = 128 * 1024;
 
-/// A node that knows others, and peers of a torrent, each in a /16 of its own.
+/// Creates a node that knows others and stores peers of a torrent, each in its own /16.
 fn stocked(config: Config) -> Lone {
     let mut lone = Lone::with_limits(config, &Limits::default());
     for index in 0..100 {
@@ -29,7 +29,7 @@ fn stocked(config: Config) -> Lone {
     lone
 }
 
-/// The `index`-th of so many networks that nobody has heard of.
+/// Returns an address in the `index`-th of many unknown subnets.
 fn forged(index: u32) -> SocketAddr {
     let [_, b, c, d] = index.wrapping_mul(0x9e37_79b1).to_be_bytes();
     SocketAddr::from(([30 + (b >> 4), b << 4 | c >> 4, c << 4 | d >> 4, 1], 53))
@@ -40,9 +40,9 @@ fn len_of_answers(lone: &mut Lone, from: SocketAddr, query: &[u8]) -> usize {
 }
 
 #[test]
-fn h_20_no_minute_of_answers_has_more_bytes_than_the_configuration_says() {
+fn h_20_answers_of_a_minute_have_no_more_bytes_than_configured() {
     let mut lone = stocked(config());
-    // In proven networks, which no allowance for strangers holds back.
+    // In verified subnets, to which the allowance for unverified ones does not apply.
     let hosts: Vec<_> = (0..600).map(|index| addr(30_000 + index)).collect();
     for host in &hosts {
         lone.store(*host, &ID);
@@ -62,9 +62,9 @@ fn h_20_no_minute_of_answers_has_more_bytes_than_the_configuration_says() {
     let largest = seconds.windows(60).map(|minute| minute.iter().sum::<usize>()).max().unwrap();
     assert!(largest <= 61 * PER_SEC && largest > 50 * PER_SEC, "{largest} bytes in a minute");
     let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
-    // Some share their place in memory with others, and what is counted there.
+    // Some share their slot in memory, and its counter, with others.
     assert!(*most < 4 * least, "shared fairly: {least} {most}");
-    // Whoever asks little is answered all the same, most of them in full.
+    // Hosts that query little are answered all the same, most of them in full.
     let mut in_full = 0;
     for index in 0..50 {
         let reply = lone.accepted(addr(40_000 + index), &get_peers(&TARGET, b""));
@@ -77,7 +77,7 @@ fn h_20_no_minute_of_answers_has_more_bytes_than_the_configuration_says() {
 }
 
 #[test]
-fn h_20_networks_that_draw_most_get_short_answers_before_they_get_none() {
+fn h_20_subnets_with_most_traffic_get_short_answers_before_they_get_none() {
     let mut slow = config();
     slow.answer_bytes = 8 * 1024;
     let mut lone = stocked(slow);
@@ -96,7 +96,7 @@ fn h_20_networks_that_draw_most_get_short_answers_before_they_get_none() {
 }
 
 #[test]
-fn h_21_where_sources_are_not_limited_or_no_limit_is_set_answers_are_not() {
+fn h_21_without_source_limits_or_a_byte_limit_answers_are_not_limited() {
     let mut local = unhurried();
     (local.address_policy, local.source_limits) = (AddressPolicy::Any, false);
     (local.answer_bytes, local.unverified_bytes) = (1, u32::MAX);
@@ -110,7 +110,7 @@ fn h_21_where_sources_are_not_limited_or_no_limit_is_set_answers_are_not() {
 }
 
 #[test]
-fn h_22_forged_queries_of_ever_new_networks_draw_no_more_than_four_times_their_bytes() {
+fn h_22_forged_queries_of_ever_new_subnets_are_answered_with_at_most_four_times_their_bytes() {
     let get_peers = get_peers(&TARGET, b"");
     let scrape = query_by(&ID, b"aa", "get_peers", &join(&[b"9:info_hash20:", &TARGET, b"6:scrapei1e"]));
     for asked in [get_peers, scrape, find_node(&TARGET, b"")] {
@@ -126,7 +126,7 @@ fn h_22_forged_queries_of_ever_new_networks_draw_no_more_than_four_times_their_b
 }
 
 #[test]
-fn h_23_strangers_get_a_token_nodes_and_peers_during_a_flood_and_after_it() {
+fn h_23_unverified_nodes_get_a_token_nodes_and_peers_during_a_flood_and_after_it() {
     let mut lone = stocked(config());
     let asked = get_peers(&TARGET, b"");
     let between = Duration::from_secs_f64(asked.len() as f64 / 30_000.0);
@@ -185,7 +185,7 @@ mod items {
     }
 
     #[test]
-    fn h_24_a_network_that_proved_nothing_is_sent_one_long_item_a_minute() {
+    fn h_24_an_unverified_subnet_is_sent_one_long_item_a_minute() {
         let item = Item::immutable(&join(&[b"900:", &[b'x'; 900]])).unwrap();
         let (mut lone, get) = node_with(&item);
         let has_item = |lone: &mut Lone, host: u8| {
@@ -196,20 +196,20 @@ mod items {
         };
         assert!(has_item(&mut lone, 1));
         assert!(!has_item(&mut lone, 1), "the second answer is no longer than three queries");
-        assert!(!has_item(&mut lone, 2), "whichever of its addresses asks");
+        assert!(!has_item(&mut lone, 2), "whichever of its addresses queries");
         assert!(lone.accepted(addr(50_001), &get).string("r.v").is_some(), "another network has its own");
         lone.wait(Duration::from_secs(50));
         assert!(!has_item(&mut lone, 2));
         lone.wait(Duration::from_secs(40));
         assert!(has_item(&mut lone, 2));
-        // Whoever has proved that answers arrive gets it at all times.
+        // A verified host gets it at all times.
         let proven = SocketAddr::from(([70, 1, 1, 9], 53));
         lone.store(proven, &TARGET);
         assert!(lone.accepted(proven, &get).string("r.v").is_some());
     }
 
     #[test]
-    fn h_24_a_short_item_is_no_reason_to_hold_back() {
+    fn h_24_short_items_are_not_withheld_from_unverified_subnets() {
         let (mut lone, get) = node_with(&Item::immutable(b"5:short").unwrap());
         for _ in 0..20 {
             assert!(lone.accepted(addr(50_001), &get).string("r.v").is_some());
@@ -217,7 +217,7 @@ mod items {
     }
 
     #[test]
-    fn h_22_forged_gets_draw_no_more_than_four_times_their_bytes() {
+    fn h_22_forged_gets_are_answered_with_at_most_four_times_their_bytes() {
         let (mut lone, get) = node_with(&Item::immutable(&join(&[b"990:", &[b'x'; 990]])).unwrap());
         let (mut bytes_in, mut bytes_out) = (0, 0);
         for index in 0..50 * 360 {

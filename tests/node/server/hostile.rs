@@ -1,4 +1,4 @@
-//! Senders that do not mean well: garbage, forgeries, floods, and lists of invented nodes.
+//! Hostile senders: garbage, forgeries, floods, and lists of invented nodes.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::common::raw::{
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const HOST: &str = "60.1.1.1:6881";
 
-/// Addresses that nobody on the public network has.
+/// Addresses that do not exist on the public network.
 const RESERVED: [&str; 20] = [
     "8.8.8.8:0",
     "0.0.0.0:6881",
@@ -40,7 +40,7 @@ const RESERVED: [&str; 20] = [
 ];
 
 #[test]
-fn e_02_e_03_e_13_e_14_e_19_what_is_no_message_is_counted_and_never_answered() {
+fn e_02_e_03_e_13_e_14_e_19_invalid_messages_are_counted_and_never_answered() {
     let garbage: &[&[u8]] = &[
         b"",
         b"d",
@@ -72,11 +72,11 @@ fn e_02_e_03_e_13_e_14_e_19_what_is_no_message_is_counted_and_never_answered() {
         lone.ignored(socket(HOST), datagram);
         assert_eq!(lone.stats().dropped.malformed, count as u64 + 1, "{}", datagram.escape_ascii());
     }
-    assert!(lone.queries.is_empty(), "nobody is pinged for garbage");
+    assert!(lone.queries.is_empty(), "garbage causes no ping");
 }
 
 #[test]
-fn e_32_no_damage_to_a_message_does_harm() {
+fn e_32_damaged_messages_break_no_invariant() {
     let mut lone = Lone::new(unhurried());
     lone.meet(crowd(Family::V4, 10));
     let token = lone.token(addr(500), &TARGET);
@@ -92,11 +92,11 @@ fn e_32_no_damage_to_a_message_does_harm() {
     ];
     for message in &messages {
         for at in 0..message.len() {
-            assert!(lone.receive(addr(500), &message[..at]).is_empty(), "a truncated one is no message");
+            assert!(lone.receive(addr(500), &message[..at]).is_empty(), "a truncated one is not a message");
             for byte in [0, b'0', b'9', b'd', b'e', b'i', b'l', b':', b'-', 0xff, message[at] ^ 1] {
                 let mut damaged = message.clone();
                 damaged[at] = byte;
-                assert!(lone.receive(addr(500), &damaged).len() <= 1, "one answer at the most");
+                assert!(lone.receive(addr(500), &damaged).len() <= 1, "at most one answer");
             }
         }
     }
@@ -104,7 +104,7 @@ fn e_32_no_damage_to_a_message_does_harm() {
 }
 
 #[test]
-fn e_09_e_11_e_29_deep_and_huge_datagrams_cost_nothing() {
+fn e_09_e_11_e_29_deep_and_huge_datagrams_are_dropped() {
     let mut lone = Lone::new(unhurried());
     for container in ["l", "d1:a", "ld1:al", "d1:ai1e1:bl"] {
         for count in [40, 10_000, 60_000 / container.len()] {
@@ -129,7 +129,7 @@ fn e_09_e_11_e_29_deep_and_huge_datagrams_cost_nothing() {
 }
 
 #[test]
-fn e_20_e_21_answers_and_errors_that_nobody_asked_for_are_never_answered() {
+fn e_20_e_21_unsolicited_answers_and_errors_are_never_answered() {
     let mut lone = Lone::new(unhurried());
     for index in 0..40 {
         let stray =
@@ -146,7 +146,7 @@ fn e_20_e_21_answers_and_errors_that_nobody_asked_for_are_never_answered() {
 }
 
 #[test]
-fn e_21_no_answer_and_no_error_is_ever_answered_whatever_else_it_holds() {
+fn e_21_answers_and_errors_are_never_answered_whatever_they_contain() {
     let query = b"1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz123456e1:q9:find_node";
     for body in
         ["1:rd2:id20:abcdefghij0123456789e", "1:rd2:id3:abce", "1:rde", "1:eli203e3:bade", "1:e5:helloe", ""]
@@ -171,7 +171,7 @@ fn e_21_no_answer_and_no_error_is_ever_answered_whatever_else_it_holds() {
 }
 
 #[test]
-fn e_20_answers_of_strangers_give_a_lookup_in_progress_no_peers_and_no_nodes() {
+fn e_20_unsolicited_answers_add_no_peers_or_nodes_to_a_running_lookup() {
     let mut lone = Lone::new(config());
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), addr(1));
     let lie = query.answer(&ID, &join(&[&node_list(&[(TARGET, addr(7))]), &value_list(&[addr(8)])]));
@@ -186,7 +186,7 @@ fn e_20_answers_of_strangers_give_a_lookup_in_progress_no_peers_and_no_nodes() {
 }
 
 #[test]
-fn q_19_queries_under_an_id_of_ours_are_ignored() {
+fn q_19_queries_with_our_own_id_are_ignored() {
     let mut lone = Lone::new(config());
     for (id, from) in [(OWN, addr(1)), (OWN_V6, addr6(1)), (OWN_V6, addr(1)), (OWN, addr6(1))] {
         lone.ignored(from, &query_by(&id, b"aa", "ping", b""));
@@ -197,13 +197,13 @@ fn q_19_queries_under_an_id_of_ours_are_ignored() {
 }
 
 #[test]
-fn q_19_r_14_b5_10_a_query_of_ours_that_comes_back_ends_and_tells_our_own_address() {
+fn q_19_r_14_b5_10_our_own_query_that_returns_ends_and_reveals_our_own_address() {
     let mut lone = Lone::new(config());
     lone.node.ping(lone.now, socket(HOST)).unwrap();
     let ping = lone.query();
     lone.ignored(socket(HOST), &ping.bytes);
     assert_eq!((lone.node.query_count(), lone.node.node_count(Family::V4)), (0, 0));
-    // From now on nobody can make us ask ourselves.
+    // From now on no host can make the node query itself.
     lone.meet([(ID, addr(1))]);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
     let query = lone.query();
@@ -212,7 +212,7 @@ fn q_19_r_14_b5_10_a_query_of_ours_that_comes_back_ends_and_tells_our_own_addres
 }
 
 #[test]
-fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unread() {
+fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unparsed() {
     let mut lone = Lone::new(config());
     for (count, reserved) in RESERVED.into_iter().enumerate() {
         lone.ignored(socket(reserved), PING);
@@ -231,7 +231,7 @@ fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unread() {
 }
 
 #[test]
-fn e_04_port_0_is_no_source_of_any_message() {
+fn e_04_datagrams_from_port_0_are_dropped() {
     for policy in [AddressPolicy::Public, AddressPolicy::Any] {
         let mut config = config();
         config.address_policy = policy;
@@ -258,7 +258,7 @@ fn e_04_port_0_is_no_source_of_any_message() {
         }
         let stats = lone.stats();
         assert_eq!(stats.dropped.address, 2 * messages.len() as u64);
-        assert_eq!((stats.dropped.malformed, stats.dropped.wrong_port), (0, 0), "nor are they read");
+        assert_eq!((stats.dropped.malformed, stats.dropped.wrong_port), (0, 0), "nor are they parsed");
         assert_eq!((lone.node.query_count(), lone.node.infohash_count()), (under_way, 0));
         assert!(lone.queries.is_empty());
     }
@@ -296,7 +296,7 @@ fn b5_08_reserved_peers_are_not_reported() {
 }
 
 #[test]
-fn b5_08_private_addresses_are_used_where_the_policy_lets_them() {
+fn b5_08_private_addresses_are_used_if_the_policy_allows_them() {
     let mut lenient = config();
     lenient.address_policy = AddressPolicy::Any;
     let mut lone = Lone::new(lenient);
@@ -315,7 +315,7 @@ fn b5_08_private_addresses_are_used_where_the_policy_lets_them() {
 }
 
 #[test]
-fn l_05_r_15_one_host_listed_under_72_ids_is_asked_once_and_known_once_at_most() {
+fn l_05_r_15_one_host_listed_with_72_ids_is_queried_once_and_has_one_entry_at_most() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
@@ -343,7 +343,7 @@ fn r_15_r_17_a_query_never_moves_a_known_id() {
         let reply = lone.accepted(addr(2), &find_node(&ID, b""));
         assert_eq!(reply.string("r.nodes"), Some(&join(&[&ID, &compact(socket(HOST))])[..]));
     }
-    // Nor does a forged answer or error throw anybody out.
+    // A forged answer or error does not remove a node either.
     lone.ignored(socket("61.0.0.1:6881"), &join(&[b"d1:rd2:id20:", &ID, b"e1:t4:abcd1:y1:re"]));
     assert!(lone.knows(&ID, socket(HOST)));
     assert!(!lone.events.iter().any(|event| matches!(event, Event::NodeRemoved { .. })));
@@ -362,7 +362,7 @@ fn r_17_r_18_a_query_keeps_a_known_node_good_but_not_from_another_address() {
 }
 
 #[test]
-fn r_17_r_09_strangers_that_only_ask_do_not_fill_the_table() {
+fn r_17_r_09_nodes_that_only_query_do_not_fill_the_table() {
     let mut lone = Lone::new(unhurried());
     for index in 0..500 {
         lone.accepted(addr(index), &query_by(&spread(index), b"aa", "ping", b""));
@@ -370,12 +370,12 @@ fn r_17_r_09_strangers_that_only_ask_do_not_fill_the_table() {
     assert_eq!(lone.node.node_count(Family::V4), 0);
     let pinged: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
     assert_eq!(pinged.len(), lone.queries.len());
-    // While few are known everybody is pinged, but lookups find half of the burst of new endpoints.
-    assert!(pinged.len() <= 50, "R-09: a ping for each newcomer only as far as that goes: {}", pinged.len());
+    // While few are known all are pinged, but half of the burst of new endpoints is left to lookups.
+    assert!(pinged.len() <= 50, "R-09: new nodes are pinged only within that burst: {}", pinged.len());
 }
 
 #[test]
-fn e_28_an_id_that_spells_out_a_reply_is_still_only_an_id() {
+fn e_28_an_id_that_looks_like_a_reply_is_only_an_id() {
     let mut lone = Lone::new(config());
     for id in [b"1:y1:r1:t2:aaxxxxxxx", b"e1:t2:aa1:y1:rexxxxx"] {
         let reply = lone.accepted(addr(1), &query_by(id, b"aa", "ping", b""));
@@ -385,14 +385,14 @@ fn e_28_an_id_that_spells_out_a_reply_is_still_only_an_id() {
 }
 
 #[test]
-fn c_08_one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
+fn c_08_one_source_is_limited_to_its_rate_and_others_are_answered() {
     let mut lone = Lone::new(config());
     let answers = (0..1000).map(|_| lone.receive(addr(1), PING).len()).sum::<usize>();
     assert_eq!((answers, lone.stats().dropped.rate), (50, 950));
     for index in 2..20 {
         lone.accepted(addr(index), PING);
     }
-    // Another port is no other source, and bad queries count as well.
+    // Another port is the same source, and invalid queries count as well.
     lone.ignored(SocketAddr::new(addr(1).ip(), 1), PING);
     lone.ignored(addr(1), &query("find_node", b""));
     lone.now = lone.now + Duration::from_millis(200);
@@ -400,11 +400,11 @@ fn c_08_one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
     lone.ignored(addr(1), PING);
     lone.now = lone.now + Duration::from_secs(60);
     let answers = (0..1000).map(|_| lone.receive(addr(1), PING).len()).sum::<usize>();
-    assert_eq!(answers, 50, "what was not used is not saved up");
+    assert_eq!(answers, 50, "an unused rate does not accumulate");
 }
 
 #[test]
-fn a_flood_that_is_not_polled_between_costs_no_other_its_answer() {
+fn a_flood_between_two_polls_costs_no_other_source_its_answer() {
     let mut lone = Lone::new(config());
     for _ in 0..10_000 {
         lone.node.handle_datagram(lone.now, addr(1), PING);
@@ -417,11 +417,11 @@ fn a_flood_that_is_not_polled_between_costs_no_other_its_answer() {
 }
 
 #[test]
-fn a_forged_source_cannot_make_us_amplify() {
+fn answers_to_a_forged_source_are_not_amplified() {
     let mut lone = Lone::new(unhurried_but_bounded());
     lone.meet(crowd(Family::V4, 20));
     for index in 0..100 {
-        // Each in a network of its own, however wide: all are named.
+        // Each in its own subnet, however wide: all are listed.
         lone.store(addr(256 * (8 + index)), &TARGET);
     }
     let asked = get_peers(&TARGET, b"");
@@ -434,7 +434,7 @@ fn a_forged_source_cannot_make_us_amplify() {
     assert!(bytes_out > 16 * 1024, "{bytes_out}");
     assert!(bytes_out <= 16 * 1024 + 1024 + 3 * bytes_in, "{bytes_out} for {bytes_in}");
 
-    // The network has used up what it may get unproved; whoever proves itself gets all the same.
+    // The subnet has used up its allowance; a verified host in it gets an answer all the same.
     let honest = socket("70.1.1.1:53");
     let reply = lone.accepted(honest, &asked);
     assert!(reply.bytes.len() <= 3 * asked.len());
@@ -453,7 +453,7 @@ fn unhurried_but_bounded() -> dht_proto::Config {
 }
 
 #[test]
-fn a_node_that_answered_us_is_no_forged_source() {
+fn a_node_that_answered_us_counts_as_verified() {
     let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 20));
     let asked = find_node(&TARGET, b"");
@@ -473,7 +473,7 @@ fn one_host_cannot_fill_the_store() {
     for index in 2..50 {
         lone.store(addr(index), &TARGET);
     }
-    assert_eq!(lone.stored(&TARGET).len(), 48, "others still find room");
+    assert_eq!(lone.stored(&TARGET).len(), 48, "others still have room");
 
     for index in 0..300 {
         lone.store(SocketAddr::new(addr(400).ip(), 1000 + index), &ID);
@@ -482,14 +482,14 @@ fn one_host_cannot_fill_the_store() {
 }
 
 #[test]
-fn c_03_a_host_that_holds_its_share_hears_that_nothing_was_stored() {
+fn c_03_a_host_beyond_its_share_receives_an_error() {
     let mut lone = Lone::with_limits(unhurried(), &Limits::default());
     let mut last = b'r';
     for index in 0..300 {
         let token = lone.token(addr(1), &spread(index));
         let reply = lone.ask(addr(1), &announce(&spread(index), 1, &token));
         let stored = !lone.stored(&spread(index)).is_empty();
-        assert_eq!(reply.kind() == b'r', stored, "an acknowledgement is a promise");
+        assert_eq!(reply.kind() == b'r', stored, "an acknowledgement means that the peer is stored");
         last = reply.kind();
     }
     assert_eq!(last, b'e');

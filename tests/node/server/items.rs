@@ -31,7 +31,7 @@ fn token(lone: &mut Lone, from: SocketAddr, target: NodeId) -> Vec<u8> {
     lone.accepted(from, &get(target, None)).string("r.token").expect("B44-08: a token in any case").to_vec()
 }
 
-/// How a put differs from one by the book.
+/// The deviations of a put from a valid one.
 #[derive(Default)]
 struct Twist {
     token: Option<Vec<u8>>,
@@ -54,7 +54,7 @@ fn put_bytes(item: &Item, token: &[u8], twist: &Twist) -> Vec<u8> {
     bytes(Method::Put { token, target: twist.target, item: put })
 }
 
-/// Puts an item under a token of its own, with a twist; the code of the refusal.
+/// Puts an item with a valid token and a twist, and returns the code of the refusal.
 #[track_caller]
 fn put_with(lone: &mut Lone, from: SocketAddr, item: &Item, twist: &Twist) -> Result<(), i64> {
     let token = token(lone, from, item.target());
@@ -77,7 +77,7 @@ fn code(reply: &Packet) -> i64 {
     error.code.0
 }
 
-/// What a get returns: value and number.
+/// Returns the value and the sequence number that a get returns.
 fn found(lone: &mut Lone, target: NodeId, newer_than: Option<i64>) -> (Option<Vec<u8>>, Option<i64>) {
     let reply = lone.accepted(stranger(99), &get(target, newer_than));
     let Ok(Message { body: Body::Response(response), .. }) = Message::parse(&reply.bytes) else { panic!() };
@@ -144,7 +144,7 @@ fn b44_03_b44_11_b44_10_v44_the_items_of_the_bep_are_stored_and_returned() {
 }
 
 #[test]
-fn b44_04_a_target_in_a_put_must_be_that_of_the_item() {
+fn b44_04_a_target_in_a_put_must_match_the_item() {
     let mut lone = Lone::new(unhurried());
     for item in [signed(1, VALUE), immutable(VALUE)] {
         let wrong = Twist { target: Some(NodeId::from_bytes(TARGET)), ..Twist::default() };
@@ -164,7 +164,7 @@ fn b44_05_values_of_every_type_are_stored() {
 }
 
 #[test]
-fn b44_07_b44_09_b44_10_b44_18_b44_19_b44_17_what_is_malformed_is_refused_and_nothing_stored() {
+fn b44_07_b44_09_b44_10_b44_18_b44_19_b44_17_malformed_puts_are_refused_and_nothing_is_stored() {
     let mut lone = Lone::new(unhurried());
     let item = signed(1, VALUE);
     let (key, signature) = (*item.key().unwrap().as_bytes(), *item.signature().unwrap());
@@ -208,7 +208,7 @@ fn b44_12_a_wrong_signature_is_206_and_stores_nothing() {
 }
 
 #[test]
-fn b44_13_b44_17_seq_never_falls_and_of_two_values_with_one_number_the_first_stays() {
+fn b44_13_b44_17_seq_never_decreases_and_the_first_of_two_values_with_one_seq_stays() {
     let mut lone = Lone::new(unhurried());
     let target = signed(5, VALUE).target();
     put(&mut lone, stranger(1), &signed(5, VALUE)).unwrap();
@@ -227,7 +227,7 @@ fn b44_13_b44_17_seq_never_falls_and_of_two_values_with_one_number_the_first_sta
 }
 
 #[test]
-fn b44_14_b44_15_b44_16_cas_is_checked_before_seq_where_there_is_something_to_compare_with() {
+fn b44_14_b44_15_b44_16_cas_is_checked_before_seq_if_an_item_is_stored() {
     let mut lone = Lone::new(unhurried());
     let mut put_cas = |seq, cas| {
         let twist = Twist { cas: Some(cas), ..Twist::default() };
@@ -235,7 +235,7 @@ fn b44_14_b44_15_b44_16_cas_is_checked_before_seq_where_there_is_something_to_co
     };
     assert_eq!(put_cas(0, 9), Ok(()), "nothing is stored");
     assert_eq!(put_cas(1, 1), Err(301));
-    assert_eq!(put_cas(1, 0), Ok(()), "zero is a number as any other");
+    assert_eq!(put_cas(1, 0), Ok(()), "zero is a valid number");
     assert_eq!(put_cas(0, 5), Err(301), "not 302");
     assert_eq!(put_cas(1, 1), Ok(()), "the same item again");
     assert_eq!(put_cas(1, 0), Err(301));
@@ -252,12 +252,12 @@ fn b44_20_an_immutable_put_with_a_stray_seq_is_stored_as_immutable() {
 }
 
 #[test]
-fn b44_22_an_unsigned_put_never_takes_the_place_of_a_signed_item() {
+fn b44_22_an_unsigned_put_never_replaces_a_signed_item() {
     let mut lone = Lone::new(unhurried());
     let item = signed(1, VALUE);
     put(&mut lone, stranger(1), &item).unwrap();
     let token = token(&mut lone, stranger(2), item.target());
-    // What libtorrent took for an immutable item at the target of the key.
+    // An immutable item at the target of the key, as libtorrent once stored it.
     let key = *item.key().unwrap().as_bytes();
     let unsigned = join(&[b"1:k32:", &key, b"4:salt4:salt5:token8:", &token, b"1:v4:evil"]);
     assert_eq!(lone.refused(stranger(2), &query("put", &unsigned)), 203);
@@ -267,7 +267,7 @@ fn b44_22_an_unsigned_put_never_takes_the_place_of_a_signed_item() {
 }
 
 #[test]
-fn b44_23_of_several_faults_the_first_in_order_is_told() {
+fn b44_23_of_several_faults_the_first_in_order_is_reported() {
     let mut lone = Lone::new(unhurried());
     put(&mut lone, stranger(1), &signed(5, VALUE)).unwrap();
     let old = signed(3, b"3:old");
@@ -287,7 +287,7 @@ fn b44_23_of_several_faults_the_first_in_order_is_told() {
 }
 
 #[test]
-fn b44_24_b44_34_a_token_serves_its_own_address_and_target_only() {
+fn b44_24_b44_34_a_token_is_valid_for_its_address_and_target_only() {
     let mut lone = Lone::new(unhurried());
     let (item, other) = (signed(1, VALUE), immutable(VALUE));
     let mut put_under = |from, token: Vec<u8>| {
@@ -304,7 +304,7 @@ fn b44_24_b44_34_a_token_serves_its_own_address_and_target_only() {
 }
 
 #[test]
-fn b44_25_b44_26_a_get_with_seq_wants_newer_mutable_items_only() {
+fn b44_25_b44_26_a_get_with_seq_returns_only_newer_mutable_items() {
     let mut lone = Lone::new(unhurried());
     let (item, plain) = (signed(5, VALUE), immutable(VALUE));
     put(&mut lone, stranger(1), &item).unwrap();
@@ -319,7 +319,7 @@ fn b44_25_b44_26_a_get_with_seq_wants_newer_mutable_items_only() {
 }
 
 #[test]
-fn b44_31_an_item_lives_for_two_hours_after_its_last_put() {
+fn b44_31_an_item_expires_two_hours_after_its_last_put() {
     let mut lone = Lone::new(unhurried());
     let (mutable, plain) = (signed(1, VALUE), immutable(VALUE));
     put(&mut lone, stranger(1), &mutable).unwrap();
@@ -330,14 +330,14 @@ fn b44_31_an_item_lives_for_two_hours_after_its_last_put() {
     assert!(found(&mut lone, plain.target(), None).0.is_some());
     lone.wait(Duration::from_secs(20));
     assert_eq!(found(&mut lone, plain.target(), None).0, None);
-    assert_eq!(lone.node.item_count(), 1, "its memory is free");
+    assert_eq!(lone.node.item_count(), 1, "its memory is freed");
     assert!(found(&mut lone, mutable.target(), None).0.is_some());
     lone.wait(Duration::from_secs(7200));
     assert_eq!(lone.node.item_count(), 0);
 }
 
 #[test]
-fn b44_36_the_store_is_bounded_and_serves_on_when_it_is_full() {
+fn b44_36_the_store_is_bounded_and_works_when_it_is_full() {
     let mut limits = limits();
     (limits.items, limits.item_chunks) = (16, 40);
     let mut lone = Lone::with_limits(unhurried(), &limits);
@@ -357,7 +357,7 @@ fn b44_36_the_store_is_bounded_and_serves_on_when_it_is_full() {
 }
 
 #[test]
-fn b44_36_one_network_cannot_push_out_what_others_put() {
+fn b44_36_one_subnet_cannot_evict_the_items_of_others() {
     let mut limits = limits();
     (limits.items, limits.item_chunks) = (24, 200);
     let mut lone = Lone::with_limits(unhurried(), &limits);
@@ -374,7 +374,7 @@ fn b44_36_one_network_cannot_push_out_what_others_put() {
 }
 
 #[test]
-fn a_put_of_what_is_stored_costs_no_second_check() {
+fn a_repeated_put_needs_no_second_signature_check() {
     let mut config = unhurried();
     config.signature_checks = 1;
     let mut lone = Lone::new(config);
@@ -386,7 +386,7 @@ fn a_put_of_what_is_stored_costs_no_second_check() {
 }
 
 #[test]
-fn signatures_are_checked_no_faster_than_is_set_and_the_others_are_sent_on() {
+fn signatures_are_checked_at_the_configured_rate_and_other_puts_get_a_server_error() {
     let mut config = unhurried();
     (config.signature_checks, config.bad_signature_cost) = (10, 0);
     let mut lone = Lone::new(config);
@@ -395,7 +395,7 @@ fn signatures_are_checked_no_faster_than_is_set_and_the_others_are_sent_on() {
         (0..50).map(|n| put_with(lone, stranger(at + n), &signed(1, VALUE), &twist).unwrap_err()).collect()
     };
     let first = codes(&mut lone, 0);
-    assert_eq!(first.iter().filter(|code| **code == 206).count(), 20, "two seconds' worth at once");
+    assert_eq!(first.iter().filter(|code| **code == 206).count(), 20, "a burst of two seconds");
     assert!(first[20..].iter().all(|code| *code == 202));
     lone.wait(Duration::from_secs(1));
     let second = codes(&mut lone, 50);
@@ -405,7 +405,7 @@ fn signatures_are_checked_no_faster_than_is_set_and_the_others_are_sent_on() {
 }
 
 #[test]
-fn whoever_sends_wrong_signatures_is_soon_not_heard() {
+fn a_source_of_wrong_signatures_is_soon_refused() {
     let mut lone = Lone::new(config());
     let item = signed(1, VALUE);
     let token = token(&mut lone, stranger(1), item.target());
@@ -419,7 +419,7 @@ fn whoever_sends_wrong_signatures_is_soon_not_heard() {
     assert_eq!(lone.stats().items.checked, 2);
     put(&mut lone, stranger(2), &item).unwrap();
     lone.wait(Duration::from_secs(30));
-    assert_eq!(lone.refused(stranger(1), &bad), 206, "it is heard again");
+    assert_eq!(lone.refused(stranger(1), &bad), 206, "its puts are checked again");
 }
 
 #[test]
@@ -483,7 +483,7 @@ fn e_30_b44_08_the_longest_item_is_returned_whole_and_nodes_are_left_out_for_it(
 }
 
 #[test]
-fn an_unverified_asker_gets_no_item_that_would_make_us_an_amplifier() {
+fn an_unverified_source_gets_no_item_that_would_amplify_its_query() {
     let mut lone = Lone::new(stingy());
     let item = immutable(&join(&[b"900:", &[b'x'; 900]]));
     put(&mut lone, stranger(1), &item).unwrap();
@@ -504,7 +504,7 @@ fn puts_and_gets_are_counted_by_method() {
 }
 
 #[test]
-fn b44_17_a_put_is_decided_by_what_the_nodes_of_both_families_hold() {
+fn b44_17_a_put_considers_the_versions_found_in_both_families() {
     for newest in [5, 9] {
         let mut lone = Lone::new(config());
         lone.meet([(spread(1), addr(1)), (spread(1), addr6(1))]);

@@ -21,7 +21,7 @@ fn sample_query(target: &[u8; 20], more: &[u8]) -> Vec<u8> {
     query("sample_infohashes", &join(&[b"6:target20:", target, more]))
 }
 
-/// A node that stores peers of so many torrents, and knows 30 nodes of each family.
+/// Creates a node that stores peers of `count` torrents, and knows 30 nodes of each family.
 fn storing(torrents: usize) -> Lone {
     let mut limits = common::raw::limits();
     (limits.swarms, limits.peers_v4) = (1000, 4000);
@@ -31,7 +31,7 @@ fn storing(torrents: usize) -> Lone {
     lone
 }
 
-/// The infohashes in an answer, none of which stands there twice.
+/// Returns the infohashes in an answer, which must be distinct.
 fn samples(reply: &Packet) -> Vec<[u8; 20]> {
     let (samples, rest) = reply.string("r.samples").expect("always there").as_chunks();
     assert!(rest.is_empty());
@@ -58,42 +58,44 @@ fn b51_01_b51_02_the_answer_has_all_fields_even_where_nothing_is_stored() {
 }
 
 #[test]
-fn b51_05_b51_10_while_all_fit_every_torrent_with_peers_is_told_as_it_is_now() {
+fn b51_05_b51_10_if_all_infohashes_fit_every_torrent_with_peers_is_returned() {
     let mut lone = storing(10);
-    let (told, num, interval) = ask(&mut lone);
-    assert_eq!(BTreeSet::from_iter(told), (0..10).map(torrent).collect());
+    let (sampled, num, interval) = ask(&mut lone);
+    assert_eq!(BTreeSet::from_iter(sampled), (0..10).map(torrent).collect());
     assert_eq!((num, interval), (10, 300));
     lone.store(stranger(10), &torrent(10));
-    let (told, num, _) = ask(&mut lone);
-    assert_eq!((told.len(), num), (11, 11), "one more at once");
-    // What was looked up is not stored, and what has expired is not told.
+    let (sampled, num, _) = ask(&mut lone);
+    assert_eq!((sampled.len(), num), (11, 11), "one more at once");
+    // Looked-up torrents are not stored, and expired ones are not returned.
     lone.token(stranger(1), &torrent(500));
     lone.wait(secs(46 * 60));
-    let (told, num, _) = ask(&mut lone);
-    assert_eq!((told.len(), num), (0, 0));
+    let (sampled, num, _) = ask(&mut lone);
+    assert_eq!((sampled.len(), num), (0, 0));
 }
 
 #[test]
-fn b51_03_b51_04_of_more_a_random_subset_is_told_that_stays_the_same_for_the_interval() {
+fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_for_the_interval() {
     let mut lone = storing(200);
     let (first, num, interval) = ask(&mut lone);
-    assert!(first.len() >= 25 && first.iter().all(|told| (0..200).any(|index| torrent(index) == *told)));
+    assert!(
+        first.len() >= 25 && first.iter().all(|sampled| (0..200).any(|index| torrent(index) == *sampled))
+    );
     assert_eq!((num, interval), (200, 300));
     lone.store(stranger(300), &torrent(300));
     for passed in [1, 100, 198] {
         lone.wait(secs(passed));
         let (again, ..) = ask(&mut lone);
-        assert_eq!(again, first, "asking again brings nothing new");
+        assert_eq!(again, first, "another query returns the same");
     }
     let (_, num, left) = ask(&mut lone);
-    assert_eq!((num, left), (201, 1), "it says when it will");
+    assert_eq!((num, left), (201, 1), "it reports when it will change");
     lone.wait(secs(1));
     let (second, _, interval) = ask(&mut lone);
     assert_ne!(second, first);
     assert_eq!(interval, 300);
 
-    // In time each has its turn, about equally often.
-    let mut told = std::collections::BTreeMap::new();
+    // Over time each is sampled about equally often.
+    let mut sampled = std::collections::BTreeMap::new();
     for _ in 0..60 {
         lone.wait(secs(300));
         (0..200).for_each(|index| {
@@ -101,12 +103,12 @@ fn b51_03_b51_04_of_more_a_random_subset_is_told_that_stays_the_same_for_the_int
             lone.accepted(stranger(index), &common::raw::announce(&torrent(index), 6881, &token));
         });
         for infohash in ask(&mut lone).0 {
-            *told.entry(infohash).or_insert(0) += 1;
+            *sampled.entry(infohash).or_insert(0) += 1;
         }
     }
     let expected = 60 * first.len() / 201;
-    assert!(told.len() >= 199, "{}", told.len());
-    assert!(told.values().all(|&times| times < 3 * expected), "{told:?}");
+    assert!(sampled.len() >= 199, "{}", sampled.len());
+    assert!(sampled.values().all(|&times| times < 3 * expected), "{sampled:?}");
 }
 
 #[test]
@@ -117,28 +119,28 @@ fn b51_04_no_interval_is_so_long_that_most_of_the_subset_expires_in_it() {
     (limits.swarms, limits.peers_v4) = (1000, 4000);
     let mut lone = Lone::with_limits(config, &limits);
     // One every six seconds, each announced once.
-    let mut told = Vec::new();
+    let mut sampled = Vec::new();
     for index in 0..600 {
         lone.store(stranger(index), &torrent(index));
         lone.wait(secs(6));
         if index % 10 == 9 && index >= 200 {
             let (samples, num, left) = ask(&mut lone);
             assert!((1..=600).contains(&left) && num >= 200, "{num} {left}");
-            told.push(samples.len());
+            sampled.push(samples.len());
         }
     }
-    let most = *told.iter().max().unwrap();
-    assert!(most >= 40 && told.iter().all(|&told| 3 * told >= most), "{told:?}");
+    let most = *sampled.iter().max().unwrap();
+    assert!(most >= 40 && sampled.iter().all(|&sampled| 3 * sampled >= most), "{sampled:?}");
 }
 
 #[test]
-fn b51_09_the_target_steers_the_nodes_and_never_the_sample() {
+fn b51_09_the_target_selects_the_nodes_but_not_the_sample() {
     let mut lone = storing(200);
     let answers = [TARGET, [0; 20], [0xff; 20]].map(|target| {
         let reply = lone.accepted(stranger(999), &sample_query(&target, b""));
         (samples(&reply), reply.nodes())
     });
-    assert!(answers.iter().all(|(told, _)| *told == answers[0].0));
+    assert!(answers.iter().all(|(sampled, _)| *sampled == answers[0].0));
     assert!(answers[0].1 != answers[1].1 && answers[1].1 != answers[2].1);
 }
 
@@ -159,13 +161,13 @@ fn b51_04_an_answer_fits_its_datagram_and_fills_it() {
             lens.push(samples(&reply));
         }
     }
-    let longest = lens.iter().max_by_key(|told| told.len()).unwrap();
-    assert!(lens.iter().all(|told| longest.starts_with(told)), "less room, less of the same");
-    assert!((25..=45).contains(&longest.len()) && lens.iter().all(|told| told.len() >= 10));
+    let longest = lens.iter().max_by_key(|sampled| sampled.len()).unwrap();
+    assert!(lens.iter().all(|sampled| longest.starts_with(sampled)), "less room, less of the same");
+    assert!((25..=45).contains(&longest.len()) && lens.iter().all(|sampled| sampled.len() >= 10));
 }
 
 #[test]
-fn b51_02_an_unknown_address_gets_no_more_than_three_times_its_query_but_always_a_sample() {
+fn b51_02_an_unverified_address_gets_at_most_three_times_its_query_but_always_a_sample() {
     let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 30));
     (0..40).for_each(|index| lone.store(stranger(index), &torrent(index)));

@@ -1,4 +1,4 @@
-//! Write tokens through a whole node: those it gives out, and those it is given.
+//! Write tokens through a whole node: those that it issues, and those that it receives.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn token_field(token: &[u8]) -> Vec<u8> {
     join(&[format!("5:token{}:", token.len()).as_bytes(), token])
 }
 
-/// Lets a lookup of the target ask `host` alone, and answers with these fields. Returns the query
+/// Starts a lookup of the target that queries only `host`, which answers with these fields. Returns the query
 /// that follows, if one does.
 fn announced(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Option<common::raw::Packet> {
     let lookup = Lookup::Announce(infohash(), Announce::port(4242));
@@ -33,7 +33,7 @@ fn announced(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Option<common:
 }
 
 #[test]
-fn t_01_q_15_a_token_serves_no_other_ip() {
+fn t_01_q_15_a_token_is_not_valid_for_another_ip() {
     let mut lone = Lone::new(config());
     let token = lone.token(socket("60.0.0.1:6881"), &TARGET);
     for thief in ["60.0.0.2:6881", "61.0.0.1:6881", "[2a00::1]:6881"] {
@@ -48,7 +48,7 @@ fn t_01_q_15_a_token_serves_no_other_ip() {
 }
 
 #[test]
-fn t_03_a_token_serves_other_ports_and_ids_of_its_host_but_no_other_torrent() {
+fn t_03_a_token_is_valid_for_all_ports_and_ids_of_its_host_but_for_one_torrent() {
     let mut lone = Lone::new(config());
     let token = lone.token(socket("60.0.0.1:6881"), &TARGET);
     for byte in 0..20 {
@@ -98,7 +98,7 @@ fn t_07_a_token_of_ours_with_nul_bytes_behind_it_is_accepted() {
 }
 
 #[test]
-fn t_02_a_token_lives_for_five_minutes_at_least() {
+fn t_02_a_token_is_valid_for_at_least_five_minutes() {
     let mut lone = Lone::new(config());
     lone.wait(MINUTE * 5 - Duration::from_secs(2));
     let before_rotation = lone.token(addr(1), &TARGET);
@@ -114,7 +114,7 @@ fn t_02_a_token_lives_for_five_minutes_at_least() {
 }
 
 #[test]
-fn t_02_q_15_no_token_lives_longer_than_ten_minutes() {
+fn t_02_q_15_no_token_is_valid_for_more_than_ten_minutes() {
     for age in [0, 1, 100, 299, 301, 450] {
         let mut lone = Lone::new(config());
         lone.wait(Duration::from_secs(age));
@@ -133,7 +133,7 @@ fn t_02_sleep_ages_tokens_too() {
 }
 
 #[test]
-fn t_02_requests_of_others_use_up_no_tokens() {
+fn t_02_other_requests_do_not_invalidate_a_token() {
     let mut lone = Lone::new(unhurried());
     let token = lone.token(addr(1), &TARGET);
     for index in 0..3000 {
@@ -143,7 +143,7 @@ fn t_02_requests_of_others_use_up_no_tokens() {
 }
 
 #[test]
-fn t_09_nothing_can_be_reckoned_from_one_token_to_another() {
+fn t_09_no_token_can_be_derived_from_another() {
     let mut lone = Lone::new(unhurried());
     // A checksum over the address would give all these pairs the same difference.
     let difference = |lone: &mut Lone, infohash: &[u8; 20]| -> Vec<u8> {
@@ -160,7 +160,7 @@ fn t_09_nothing_can_be_reckoned_from_one_token_to_another() {
 }
 
 #[test]
-fn t_04_q_13_an_announce_repeats_token_id_and_infohash_to_the_socket_they_came_from() {
+fn t_04_q_13_an_announce_sends_token_id_and_infohash_to_the_endpoint_that_gave_the_token() {
     for announce in [Announce::port(4242), Announce::implied(4242)] {
         let mut lone = Lone::new(config());
         let (lookup, query) = lone.ask_only(Lookup::Announce(infohash(), announce), addr(1));
@@ -209,7 +209,7 @@ fn t_06_tokens_of_1_to_128_bytes_are_returned_verbatim() {
 }
 
 #[test]
-fn t_06_e_30_a_token_longer_than_128_bytes_is_none() {
+fn t_06_e_30_a_token_longer_than_128_bytes_counts_as_absent() {
     for len in [129, 200, 900] {
         let mut lone = Lone::new(config());
         let peer = socket("60.9.9.9:5");
@@ -221,7 +221,7 @@ fn t_06_e_30_a_token_longer_than_128_bytes_is_none() {
 }
 
 #[test]
-fn t_06_t_10_without_a_token_a_node_serves_the_lookup_but_gets_no_announce() {
+fn t_06_t_10_an_answer_without_a_token_is_used_by_the_lookup_but_not_by_the_announce() {
     for none in ["", "5:token0:", "5:tokeni8e", "5:tokenl1:xe"] {
         let mut lone = Lone::new(config());
         let peer = socket("60.9.9.9:5");
@@ -233,7 +233,7 @@ fn t_06_t_10_without_a_token_a_node_serves_the_lookup_but_gets_no_announce() {
 }
 
 #[test]
-fn t_10_the_nodes_of_a_reply_without_token_lead_on() {
+fn t_10_the_nodes_of_a_reply_without_a_token_are_queried() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     lone.node.announce(lone.now, infohash(), Announce::port(4242)).unwrap();
@@ -264,7 +264,7 @@ fn t_08_within_five_minutes_an_announce_needs_no_second_lookup() {
 }
 
 #[test]
-fn t_08_an_announce_after_find_node_of_the_same_target_asks_for_tokens() {
+fn t_08_an_announce_after_find_node_of_the_same_target_requests_tokens() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     lone.node.find_node(lone.now, dht_proto::NodeId::from_bytes(TARGET)).unwrap();
@@ -286,7 +286,7 @@ fn q_10_port_0_cannot_be_announced() {
 }
 
 #[test]
-fn t_01_what_a_token_stores_is_its_own_host_and_no_other() {
+fn t_01_a_token_can_store_only_its_own_host() {
     let mut lone = Lone::new(config());
     let token = lone.token(addr(1), &TARGET);
     for extra in ["2:ip6:\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}", "4:addr7:1.2.3.4"] {

@@ -1,32 +1,32 @@
-//! Complaints about a command line: one line each, under the prefix of all complaints.
+//! Messages about errors in a command line: one line each, with the prefix of all messages.
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// How many characters of a bad value are shown: enough to find it by.
+/// How many characters of a bad value are shown: enough to recognise it.
 const SHOWN: usize = 60;
 
-/// Prints a complaint, help or version, and ends the program.
+/// Prints an error message, help or version, and ends the program.
 pub(crate) fn exit(error: &clap::Error) -> ! {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
         // If stderr is closed, there is nowhere left to report it.
-        _ => drop(io::stderr().lock().write_all(complaint(error).as_bytes())),
+        _ => drop(io::stderr().lock().write_all(message(error).as_bytes())),
     }
     std::process::exit(error.exit_code())
 }
 
-/// Formats what is wrong, under the prefix of all complaints.
-fn complaint(error: &clap::Error) -> String {
-    let of = |kind| match error.get(kind) {
+/// Formats an error, with the prefix of all messages.
+fn message(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
     // In one line, whatever the value contains; clap prints line breaks in it as they are.
     if let (ErrorKind::ValueValidation, Some(name), Some(value), Some(reason)) =
-        (error.kind(), of(ContextKind::InvalidArg), of(ContextKind::InvalidValue), error.source())
+        (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
     {
         return format!("dht: invalid value '{}' for '{name}': {reason}\n", shown(value));
     }
@@ -53,15 +53,15 @@ mod tests {
     use super::*;
     use crate::args::Invocation;
 
-    fn of(words: &[&str]) -> String {
-        complaint(&Invocation::parse(words).unwrap_err())
+    fn message_for(words: &[&str]) -> String {
+        message(&Invocation::parse(words).unwrap_err())
     }
 
     #[test]
     fn a_bad_value_is_reported_in_one_line_with_its_reason_whatever_it_contains() {
         let long = "x\n".repeat(10_000);
         for value in ["12", "12\n34\n", " \u{1b}[31m12", "", long.as_str()] {
-            let text = of(&["dht", "find-node", value]);
+            let text = message_for(&["dht", "find-node", value]);
             assert!(text.starts_with("dht: invalid value '"), "{text}");
             assert!(text.ends_with("for '<TARGET>': expected 40 hexadecimal digits\n"), "{text}");
             assert_eq!(text.matches('\n').count(), 1, "{text}");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn all_complaints_have_one_prefix() {
+    fn all_messages_have_the_same_prefix() {
         for words in [
             &["dht", "nonsense"][..],
             &["dht", "get-peers"],
@@ -79,7 +79,7 @@ mod tests {
             &["dht", "demo", "--nodes", "1"],
             &["dht", "completions", "dos"],
         ] {
-            let text = of(words);
+            let text = message_for(words);
             assert!(text.starts_with("dht: ") && !text.contains("error:"), "{text}");
         }
     }

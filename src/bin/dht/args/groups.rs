@@ -1,4 +1,4 @@
-//! Options that several commands have, in groups: each command takes those that have an effect there.
+//! Groups of options that several commands share: each command takes those that have an effect there.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::values::{parse_bind, parse_id, parse_secs};
 
 pub(crate) const NODE_OPTIONS: &str = "Node options";
 
-/// How results are printed. [`Invocation`](super::Invocation) reads it, whatever the command.
+/// The format of results. [`Invocation`](super::Invocation) reads it for every command.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct FormatArgs {
     /// Print one JSON object per line
@@ -19,7 +19,7 @@ pub(crate) struct FormatArgs {
     pub(super) json: bool,
 }
 
-/// When a command ends at the latest.
+/// The time limit of a command.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct LimitArgs {
     /// Stop after this many seconds, even if unfinished [default: 60]
@@ -27,14 +27,15 @@ pub(crate) struct LimitArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The node itself, in a command that looks something up as in one that stays.
+/// Options of the node itself, for lookups and for commands that stay.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// Bind this address (no port or port 0: any free port) instead of all addresses of both families;
     /// at most one per family
     #[arg(long, value_name = "ADDR", value_parser = parse_bind, help_heading = NODE_OPTIONS)]
     pub(crate) bind: Vec<SocketAddr>,
-    /// Contact private and loopback addresses too, and treat every port as a host of its own
+    /// Join a private network: contact private and loopback addresses too, treat every port as a host of its
+    /// own, limit no rates, and keep the id
     #[arg(long, help_heading = NODE_OPTIONS)]
     pub(crate) allow_private: bool,
     /// Use this node id, 40 hexadecimal digits, instead of a random one
@@ -63,7 +64,7 @@ pub(crate) struct JoinArgs {
 /// Whether the node answers queries.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct RoleArgs {
-    /// Answer the queries of other nodes too, so that they remember this one
+    /// Answer the queries of other nodes too, so that they add this node to their routing tables
     #[arg(long, help_heading = NODE_OPTIONS)]
     pub(crate) serve: bool,
     /// Send queries but answer none (BEP 43)
@@ -72,8 +73,8 @@ pub(crate) struct RoleArgs {
 }
 
 impl RoleArgs {
-    /// Read-only unless it stays or is told to serve: nodes that remembered it would remember a node that
-    /// is gone.
+    /// Whether the node is read-only. It is unless it stays or `--serve` is given: otherwise other nodes
+    /// would keep it in their routing tables after it is gone.
     pub(crate) fn is_read_only(self, stays: bool) -> bool {
         self.read_only || !(self.serve || stays)
     }
@@ -116,7 +117,7 @@ pub(crate) struct LookupArgs {
     pub(crate) role: RoleArgs,
 }
 
-/// Adapts the help of a command that stays with `--keep`, to be given to `mut_args`.
+/// Adapts the help of a command that stays with `--keep`, for `mut_args`.
 pub(crate) fn with_keep(arg: clap::Arg) -> clap::Arg {
     match arg.get_id().as_str() {
         "timeout" => {
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_that_do_not_stay_ask_only() {
+    fn commands_that_do_not_stay_are_read_only() {
         for (serve, flag, stays, read_only) in [
             (false, false, false, true),
             (true, false, false, false),

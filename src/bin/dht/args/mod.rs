@@ -1,10 +1,10 @@
-//! The command line: what all commands share of it. The arguments of one command stand in its file in
+//! The part of the command line that commands share. The arguments of a single command are in its file in
 //! `commands/`.
 //!
 //! - `groups`: options that several commands have
 //! - `values`: parsers of single values
 //! - `torrent`: a torrent as it is named on the command line
-//! - `errors`: complaints about a command line
+//! - `errors`: messages about errors in a command line
 
 mod errors;
 pub(crate) mod groups;
@@ -38,7 +38,7 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// Parses the command line, or ends the program with a complaint (exit code 2), help or version.
+    /// Parses the command line, or ends the program with an error message (exit code 2), help or version.
     pub(crate) fn read() -> Self {
         Self::parse(std::env::args_os()).unwrap_or_else(|error| errors::exit(&error))
     }
@@ -48,8 +48,8 @@ impl Invocation {
         let matches = definition.try_get_matches_from_mut(words)?;
         let options = matches.subcommand().map_or(&matches, |(_, options)| options);
         if !is_bound_once_per_family(options) {
-            let complaint = "--bind may be given at most once per address family";
-            return Err(definition.error(ErrorKind::ArgumentConflict, complaint));
+            let message = "--bind may be given at most once per address family";
+            return Err(definition.error(ErrorKind::ArgumentConflict, message));
         }
         let json = has_json(options);
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
@@ -57,7 +57,7 @@ impl Invocation {
     }
 }
 
-/// The definition of the command line, which help, completions and manual pages are made from.
+/// The definition of the command line, from which help, completions and manual pages are generated.
 pub(crate) fn definition() -> clap::Command {
     Cli::command()
 }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_passes_the_checks_of_clap() {
         definition().debug_assert();
     }
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_known_of_every_command_that_has_it() {
+    fn the_json_option_is_read_for_every_command_that_has_it() {
         for (words, json) in [
             ("dht ping a:1 --json", true),
             ("dht ping a:1", false),

@@ -1,8 +1,8 @@
-//! A torrent as it is named on the command line.
+//! Torrents as they are named on the command line.
 
 use dht_proto::{InfoHashes, ParseInfoHashesError, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
 
-/// Where a lookup of peers starts: at infohashes, or at a key that leads to one.
+/// The start of a lookup of peers: infohashes, or a key that leads to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Torrent {
     Fixed(InfoHashes),
@@ -12,9 +12,9 @@ pub(crate) enum Torrent {
 /// Parses infohashes, or a magnet link with a public key (BEP 46). A link with both counts as infohashes,
 /// which need no further lookup.
 pub(crate) fn parse_torrent(text: &str) -> Result<Torrent, String> {
-    parse_infohashes(text).map(Torrent::Fixed).or_else(|complaint| {
+    parse_infohashes(text).map(Torrent::Fixed).or_else(|not_infohashes| {
         let link = text.trim().parse().map_err(|error| match error {
-            ParseLinkError::NoMagnet | ParseLinkError::NoKey => complaint.to_string(),
+            ParseLinkError::NoMagnet | ParseLinkError::NoKey => not_infohashes.to_string(),
             error => error.to_string(),
         });
         link.map(Torrent::Updatable)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dht_proto::{NodeId, ParseIdError, Salt};
 
-/// The longest time: longer ones are cut to it, so that every clock can express them.
+/// The longest time. Longer ones are reduced to it, so that every clock can express them.
 pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The shortest time between two queries of a crawl, so that it does not flood the network.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_no_single_host_are_refused() {
+    fn addresses_that_are_not_of_a_single_host_are_refused() {
         for text in
             ["224.0.0.1:6881", "239.1.2.3", "[ff02::1]:6881", "[::ffff:224.0.0.1]", "255.255.255.255:1"]
         {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_cut_to_what_a_clock_can_express() {
+    fn times_are_reduced_to_what_a_clock_can_express() {
         for secs in ["1e10", "1e19", "1e300", "inf"] {
             assert_eq!(parse_secs(secs), Ok(FOREVER), "{secs}");
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_svg() {
+    fn plots_are_svg_files() {
         assert_eq!(parse_svg("a/b.SVG"), Ok("a/b.SVG".into()));
         for name in ["a.png", "svg", ".svg", "a.svg.png", "-"] {
             assert!(parse_svg(name).is_err(), "{name}");

@@ -1,4 +1,4 @@
-//! `dht announce`: this host as a peer of a torrent.
+//! `dht announce`: announces this host as a peer of a torrent.
 
 use dht_proto::net::{Announcement, CallError};
 use dht_proto::{Announce, InfoHash, InfoHashes};
@@ -37,9 +37,9 @@ struct PortArgs {
 }
 
 impl PortArgs {
-    /// What to announce, by a node whose own socket has this port.
-    fn announce(&self, own: u16) -> Announce {
-        self.port.map_or_else(|| Announce::implied(own), Announce::port)
+    /// The announce of a node whose socket has the port `bound`.
+    fn announce(&self, bound: u16) -> Announce {
+        self.port.map_or_else(|| Announce::implied(bound), Announce::port)
     }
 }
 
@@ -64,7 +64,7 @@ fn once(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Resul
         output.announced(*infohash, &report, infohashes.len() > 1)?;
     }
     if let Some(reason) = &lookups.cut_short {
-        output.complain(&format!("the announce was {reason}"));
+        output.message(&format!("the announce was {reason}"));
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ fn keep(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Resul
     let start = |infohash| session.dht.start_announcing(infohash, announce);
     let mut announcements: Vec<_> = torrent.iter().map(start).collect();
     let reported = report_rounds(session, &mut announcements);
-    // An announcement that is dropped while the node runs is given up, and not saved.
+    // Dropping the announcements while the node runs would stop them, and they would not be saved.
     session.end();
     reported
 }
@@ -84,10 +84,10 @@ fn report_rounds(session: &Session<'_>, announcements: &mut [Announcement]) -> R
     output.progress("announcing".to_owned());
     let is_one = announcements.len() == 1;
     loop {
-        for rounds in &mut *announcements {
+        for announcement in &mut *announcements {
             let left = session.left();
-            let infohash = rounds.infohash();
-            match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
+            let infohash = announcement.infohash();
+            match announcement.recv_timeout(if is_one { left } else { left.min(TICK) }) {
                 Ok(round) if !has_answer(&round.report) && !session.has_joined() => session.report_waiting(),
                 Ok(round) => {
                     let mut peers = round.peers.iter();

@@ -1,4 +1,4 @@
-//! `dht completions`: scripts for shells, made from the definition of the command line.
+//! `dht completions`: completion scripts for shells, generated from the definition of the command line.
 
 use clap_complete::Shell;
 

@@ -1,4 +1,4 @@
-//! `dht crawl`: which torrents there are (BEP 51).
+//! `dht crawl`: collects infohashes from many nodes (BEP 51).
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::session::{Deadline, QUIET, Session, Setup};
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("timeout", |arg| arg.hide(true)))]
 pub(crate) struct Args {
-    /// Stop after this many seconds, those of joining included [default: never]
+    /// Stop after this many seconds, including the time to join [default: never]
     #[arg(long = "for", value_name = "SECS", value_parser = parse_secs)]
     duration: Option<Duration>,
     /// Seconds between two queries
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let timeout = args.lookup.limit.timeout;
     let deadline = Deadline::new(args.duration.into_iter().chain(timeout).min(), true);
-    // However long it lasts, it does not serve: it queries far more nodes than it could be of use to.
+    // A crawl does not serve, however long it lasts: it queries far more nodes than it could ever answer.
     let mut setup = Setup::for_lookup(&args.lookup, false, deadline);
     setup.new_endpoints = (1.0 / args.every.as_secs_f64()).ceil() as u32;
     let session = Session::start(&setup, output)?;
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_cut_to_what_a_clock_can_express() {
+    fn times_are_reduced_to_what_a_clock_can_express() {
         let args = Cli::try_parse_from(["crawl", "--for", "1e300", "--settle", "inf"]).unwrap().args;
         assert_eq!([args.duration, args.lookup.settle], [Some(FOREVER); 2]);
     }

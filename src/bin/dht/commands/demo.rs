@@ -1,11 +1,11 @@
-//! `dht demo`: a whole DHT on this host. Of many nodes on loopback sockets one announces a torrent, and
-//! another finds the peer.
+//! `dht demo`: runs a whole DHT of many nodes on loopback sockets. One node announces a torrent, and another
+//! finds the peer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::Dht;
-use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
+use dht_proto::net::{Builder, Testnet};
+use dht_proto::{Announce, Family, InfoHash};
 
 use crate::args::groups::{FormatArgs, LimitArgs};
 use crate::output::{Event, Failure, Output, count};
@@ -14,7 +14,7 @@ use crate::session::Deadline;
 const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
 const PORT: u16 = 6881;
 
-/// How long the nodes may take to join.
+/// The time that the nodes have to join.
 const JOIN: Duration = Duration::from_secs(8);
 
 /// Run a whole DHT on this host: one node announces a torrent, another finds the peer
@@ -34,14 +34,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let deadline = Deadline::new(args.limit.timeout, false);
     let say = |text: String| output.print(&Event::Step { elapsed: start.elapsed(), text: &text });
 
-    let nodes = start_nodes(args.nodes.into())?;
-    say(format!("{} started, each with a UDP socket on 127.0.0.1", count(nodes.len() as u64, "node")))?;
+    let testnet = Testnet::start(args.nodes.into(), Builder::spawn)?;
+    say(format!("{} started, each with a UDP socket on 127.0.0.1", count(args.nodes, "node")))?;
 
-    let until = Instant::now() + JOIN.min(deadline.left());
-    let joined = nodes
-        .iter()
-        .filter(|node| node.ready().wait_timeout(until.saturating_duration_since(Instant::now())).is_ok())
-        .count();
+    // Whoever has not joined by then is not waited for.
+    let _ = testnet.wait_timeout(JOIN.min(deadline.left()));
+    let nodes = &testnet.nodes;
+    let joined = nodes.iter().filter(|node| node.is_ready(Family::V4)).count();
     let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).wait().ok()).sum();
     say(format!("{joined} have joined, and know {} others on average", known / nodes.len()))?;
 
@@ -58,16 +57,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Err(error) => say(format!("the announce failed: {error}"))?,
     }
 
-    let sought = Instant::now();
+    let begun = Instant::now();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let mut search = seeker.get_peers(INFOHASH);
-    while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
+    let mut lookup = seeker.get_peers(INFOHASH);
+    while let Ok(Some(found)) = lookup.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
-            say(format!("another node found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
+            say(format!("another node found the peer {found} after {:.1} ms", millis(begun.elapsed())))?;
         }
     }
-    if let Some(Ok(outcome)) = search.outcome() {
+    if let Some(Ok(outcome)) = lookup.outcome() {
         let report = outcome.report;
         say(format!(
             "the lookup has ended: {} queried, {} answered, {:.1} ms",
@@ -80,30 +79,6 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         say("the peer was not found".to_owned())?;
     }
     Ok(())
-}
-
-fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
-    let mut config = Config::default();
-    // All nodes share one address here, and it is a private one.
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
-    let mut limits = Limits::default();
-    limits.lookups = 8;
-    limits.swarms = 64;
-    limits.peers_v4 = 256;
-    limits.peers_v6 = 0;
-    let mut nodes: Vec<Dht> = Vec::with_capacity(count);
-    while nodes.len() < count {
-        let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
-        let node = Dht::builder()
-            .config(config.clone())
-            .limits(limits.clone())
-            .bind((Ipv4Addr::LOCALHOST, 0).into())
-            .bootstrap(first.map(|addr| addr.to_string()))
-            .spawn()?;
-        nodes.push(node);
-    }
-    Ok(nodes)
 }
 
 fn millis(duration: Duration) -> f64 {

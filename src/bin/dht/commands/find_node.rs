@@ -1,4 +1,4 @@
-//! `dht find-node`: the nodes closest to an id.
+//! `dht find-node`: finds the nodes closest to an id.
 
 use dht_proto::NodeId;
 use dht_proto::net::DhtHandle;

@@ -1,4 +1,4 @@
-//! `dht get-peers`: the peers of a torrent.
+//! `dht get-peers`: finds the peers of a torrent.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::session::{Deadline, Session, Setup};
 /// Print the peers of a torrent as they are found
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) stands
-    /// for the torrent to which the key points at present
+    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link; a link with a public key (BEP 46) stands
+    /// for the torrent that the key points to at present
     #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
     torrent: Torrent,
     /// Print at most this many peers

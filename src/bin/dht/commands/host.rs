@@ -1,4 +1,4 @@
-//! A query to a single host, which may have several addresses.
+//! Queries to a single host, which may have several addresses.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use crate::args::groups::HostArgs;
 use crate::output::{Failure, Output};
 use crate::session::{Deadline, Session, Setup};
 
-/// Queries the addresses of a host one by one, and returns the first that answers and its answer.
+/// Queries the addresses of a host one by one, and returns the first address that answers, with its answer.
 pub(super) fn query<T: Send + 'static>(
     args: &HostArgs,
     output: &Output,
@@ -35,10 +35,10 @@ pub(super) fn query<T: Send + 'static>(
             Err(CallError::Closed) => return Ok(None),
             Err(CallError::Start(StartError::AddressRefused)) => {
                 refused += 1;
-                output.complain(&refusal(addr, args.node.allow_private));
+                output.message(&refusal(addr, args.node.allow_private));
             }
-            Err(CallError::TimedOut) => output.complain(&format!("{addr}: no answer within {deadline}")),
-            Err(error) => output.complain(&format!("{addr}: {error}")),
+            Err(CallError::TimedOut) => output.message(&format!("{addr}: no answer within {deadline}")),
+            Err(error) => output.message(&format!("{addr}: {error}")),
         }
     }
     if refused == bound.len() {

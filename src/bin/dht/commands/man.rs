@@ -1,4 +1,4 @@
-//! `dht man`: manual pages, made from the definition of the command line.
+//! `dht man`: manual pages, generated from the definition of the command line.
 
 use std::io;
 use std::path::PathBuf;

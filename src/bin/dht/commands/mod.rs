@@ -1,15 +1,15 @@
 //! One file per command: its arguments and what it does.
 //!
-//! A new command is a new file here with `Args`, whose documentation is its help, and `run`; below, it needs
-//! its `mod` line and its line in the list, which is in the order of `dht --help`.
+//! A new command is a new file here with `Args`, whose documentation is its help, and `run`. It also needs a
+//! `mod` line below, and a line in the list, which is in the order of `dht --help`.
 //!
-//! - `demo`: a DHT of many nodes on this host (`sim` stands in `crate::sim`)
+//! - `demo`: a DHT of many nodes on this host (`sim` is in `crate::sim`)
 //! - `node`: a node that stays, with its status line and metrics
 //! - `get_peers`, `announce`, `scrape`: the peers of a torrent
 //! - `find_node`: the nodes closest to an id
-//! - `ping`, `sample`: a single node; `host`: what both share
-//! - `items`: what is stored in the DHT (BEP 44)
-//! - `crawl`: which torrents there are (BEP 51)
+//! - `ping`, `sample`: a query to a single node; `host`: what both share
+//! - `items`: values stored in the DHT (BEP 44)
+//! - `crawl`: infohashes of many nodes (BEP 51)
 //! - `completions`, `man`: files for shells and for `man`
 
 mod announce;

@@ -1,4 +1,4 @@
-//! `dht ping`: whether a node responds.
+//! `dht ping`: checks whether a node responds.
 
 use super::host::query;
 use crate::args::groups::HostArgs;

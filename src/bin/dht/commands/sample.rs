@@ -1,4 +1,4 @@
-//! `dht sample`: some of the infohashes that a node stores peers of (BEP 51).
+//! `dht sample`: asks a node for some of the infohashes that it stores peers of (BEP 51).
 
 use dht_proto::Family;
 

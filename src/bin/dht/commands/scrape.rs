@@ -1,4 +1,4 @@
-//! `dht scrape`: how many peers a torrent has (BEP 33).
+//! `dht scrape`: estimates how many peers a torrent has (BEP 33).
 
 use dht_proto::InfoHashes;
 
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let reports = lookups.reports();
     for (infohash, report) in args.torrent.iter().zip(&reports) {
         let Some(size) = report.swarm.filter(|_| report.answered > 0) else {
-            output.complain(&format!("no node answered for {infohash}; its peers were not counted"));
+            output.message(&format!("no node answered for {infohash}; its peers were not counted"));
             continue;
         };
         let event = Event::Estimate { infohash, size, named: reports.len() > 1 };
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         if is_empty { output.print(&event)? } else { output.result(&event)? }
     }
     if let Some(reason) = &lookups.cut_short {
-        output.complain(&format!("the scrape was {reason}; there may be more peers"));
+        output.message(&format!("the scrape was {reason}; there may be more peers"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is printed on stdout, whatever its form.
+//! Events that are printed on stdout, as text or JSON.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use dht_proto::{InfoHash, Item, LookupReport, NodeId, NodeInfo, Pong, PublicKey, Sample, SwarmSize};
 use serde_json::Value;
 
-/// A line on stdout. [`text`](super::text) and [`json`](super::json) say what it looks like.
+/// A line on stdout. [`text`](super::text) and [`json`](super::json) format it.
 pub(crate) enum Event<'a> {
     /// The node has bound a socket.
     Listening { addr: SocketAddr, id: NodeId, as_text: bool },
@@ -23,7 +23,7 @@ pub(crate) enum Event<'a> {
     Pong(&'a Pong),
     /// An announce has ended.
     Announced { infohash: InfoHash, report: &'a LookupReport, named: bool },
-    /// An item was found. In place of text its value is written.
+    /// An item was found. Its text is its value.
     Item(&'a Item),
     /// A put has ended. The target is printed once.
     Stored { item: &'a Item, report: &'a LookupReport, is_first: bool },
@@ -37,7 +37,7 @@ pub(crate) enum Event<'a> {
     Infohash { infohash: InfoHash, node: SocketAddr },
     /// The lookup has ended.
     Done(&'a Done),
-    /// The demo has come this far.
+    /// The demo has completed a step.
     Step { elapsed: Duration, text: &'a str },
     /// The figures of `dht sim`.
     Figures { table: &'a str, object: &'a Value },
@@ -50,9 +50,9 @@ pub(crate) struct Done {
     pub(crate) found: usize,
     pub(crate) queried: u64,
     pub(crate) elapsed: Duration,
-    /// Why it did not end by itself.
+    /// The reason if the lookup did not end by itself.
     pub(crate) cut_short: Option<String>,
-    /// Whether to print the rate: of a crawl, which lasts as long as it may.
+    /// Whether to print the rate, as for a crawl, which has no end of its own.
     pub(crate) has_rate: bool,
     /// The limit, if more were found.
     pub(crate) limit: Option<u16>,
@@ -65,7 +65,7 @@ impl Done {
     }
 }
 
-/// Milliseconds, to a tenth.
+/// Converts to milliseconds, rounded to a tenth.
 pub(super) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

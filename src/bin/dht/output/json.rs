@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::event::{Done, Event, millis};
 use super::words::plural;
 
-/// The object of an event, whose kind is under `event`.
+/// Converts an event to an object, with its kind under `event`.
 pub(super) fn object(event: &Event<'_>) -> Value {
     match *event {
         Event::Listening { addr, id, .. } => {

@@ -1,9 +1,9 @@
-//! What the tool prints: events on stdout, as text or JSON lines; progress and complaints on stderr.
+//! Output of the tool: events on stdout, as text or JSON lines; progress and messages on stderr.
 //!
-//! - `event`: what is printed on stdout, whatever its form
-//! - `text`, `json`: the two forms of an event
-//! - `results`: the events that come with notes or complaints
-//! - `reasons`: why an announce or a put was not stored
+//! - `event`: the events that are printed on stdout
+//! - `text`, `json`: the two formats of an event
+//! - `results`: events that come with notes or messages
+//! - `reasons`: reasons why an announce or a put was not stored
 //! - `progress`: spinner, gauge and lines on stderr
 //! - `words`: numbers with their nouns, lines that fit a terminal
 
@@ -25,7 +25,7 @@ pub(crate) use event::{Done, Event};
 pub(crate) use progress::{Gauge, TICK};
 pub(crate) use words::{count, rough};
 
-/// Why a command ends early.
+/// The reason why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command cannot start or join the DHT, for this reason.
@@ -42,12 +42,12 @@ impl From<SpawnError> for Failure {
     }
 }
 
-/// Both streams of the tool.
+/// The output streams of the tool.
 pub(crate) struct Output {
     json: bool,
-    /// stderr is a terminal, so progress may be seen.
+    /// Whether stderr is a terminal, so that progress is visible.
     live: bool,
-    /// stdout is a terminal, which may be closed.
+    /// Whether stdout is a terminal, which may be closed.
     on_terminal: bool,
     /// Hidden until there is progress to show.
     spinner: ProgressBar,
@@ -93,7 +93,7 @@ impl Output {
         self.spinner.suspend(write).map_err(|error| self.unwritten(error))
     }
 
-    /// Counts a terminal that has been closed as a closed pipe; the signal may come a moment later.
+    /// Treats a closed terminal like a closed pipe; its signal may come a moment later.
     fn unwritten(&self, error: io::Error) -> Failure {
         let is_gone = self.on_terminal && error.kind() != io::ErrorKind::WouldBlock;
         Failure::Stdout(if is_gone { io::ErrorKind::BrokenPipe.into() } else { error })

@@ -1,4 +1,4 @@
-//! What goes to stderr: spinner, gauge, notes, complaints and the trace.
+//! Output on stderr: spinner, gauge, notes, messages and the trace.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -17,11 +17,11 @@ const SPINNER_COLUMNS: usize = 8;
 /// The columns of a terminal of unknown width.
 const DEFAULT_COLUMNS: u16 = 80;
 
-/// Work that takes less time needs no bar.
+/// How long work takes before a bar is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Output {
-    /// Whether progress may be seen.
+    /// Whether progress is visible.
     pub(crate) fn is_live(&self) -> bool {
         self.live
     }
@@ -48,13 +48,13 @@ impl Output {
         Gauge { bar, live: self.live }
     }
 
-    /// Returns what writes lines to stderr, from any thread.
+    /// Returns a function that writes lines to stderr from any thread.
     pub(crate) fn logger(&self) -> impl Fn(&str) + Send + 'static {
         let spinner = self.spinner.clone();
         move |text| log(&spinner, text)
     }
 
-    /// Prints on stderr, from now on, what the node and its adapter trace.
+    /// Prints the trace of the node and its adapter on stderr, from now on.
     pub(crate) fn trace(&self) {
         let spinner = self.spinner.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -65,14 +65,15 @@ impl Output {
         let _ = subscriber.try_init();
     }
 
-    /// Prints on stderr what people need to know of a result, and programs find in its JSON.
+    /// Prints a note about a result on stderr, unless the results are JSON, which contains the same.
     pub(crate) fn note(&self, text: &str) {
         if !self.json {
             log(&self.spinner, text);
         }
     }
 
-    pub(crate) fn complain(&self, text: &str) {
+    /// Prints an error or a warning on stderr, with the prefix of all messages.
+    pub(crate) fn message(&self, text: &str) {
         log(&self.spinner, &format!("dht: {text}"));
     }
 
@@ -82,7 +83,7 @@ impl Output {
     }
 }
 
-/// A bar of how much work is done, which any thread may add to. It is removed when dropped.
+/// A bar that shows how much work is done. Any thread may add to it; dropping it removes it.
 pub(crate) struct Gauge {
     /// Hidden until the work has taken a while.
     bar: ProgressBar,
@@ -114,7 +115,7 @@ pub(super) fn spinner() -> ProgressBar {
     spinner
 }
 
-/// stderr, without disturbing the spinner.
+/// Writes to stderr without disturbing the spinner.
 struct TraceWriter(ProgressBar);
 
 impl io::Write for TraceWriter {

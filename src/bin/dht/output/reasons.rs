@@ -1,16 +1,16 @@
-//! Why an announce or a put was stored at no node, or will not stay, as far as the nodes said so.
+//! Reasons why no node stored an announce or a put, or why an item will not last.
 
 use dht_proto::wire::ErrorCode;
 use dht_proto::{Item, LookupReport, PutObstacle};
 
 use super::words::{count, share};
 
-/// Why no node stored an announce; `None` if one did.
+/// The reason why no node stored an announce; `None` if one did.
 pub(super) fn unannounced(report: &LookupReport) -> Option<String> {
     (report.acknowledged == 0).then(|| refusal(report).unwrap_or_else(|| silence(report)))
 }
 
-/// Why an item is not stored, or will not stay: one line for each reason.
+/// The reasons why an item is not stored, or will not last: one line for each.
 pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> Vec<String> {
     let mut reasons = Vec::new();
     reasons.extend(report.obstacle.map(|obstacle| match obstacle {
@@ -33,7 +33,7 @@ pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> 
             (_, None) => "nodes hold a version other than the one to be replaced".to_owned(),
         });
     }
-    // If what was found kept the put from being sent, no node can have refused it.
+    // A put that was not sent because of what was found cannot have been refused.
     if report.announced > 0 {
         reasons.extend(refusal(report));
     }
@@ -44,7 +44,7 @@ pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> 
     reasons
 }
 
-/// How many nodes refused it, and the last error code.
+/// How many nodes refused a store, and the last error code.
 fn refusal(report: &LookupReport) -> Option<String> {
     let (refused, asked) = (report.refused.total, report.announced);
     let code = report.refused.last.filter(|_| refused > 0)?;
@@ -56,7 +56,7 @@ fn refusal(report: &LookupReport) -> Option<String> {
     Some(format!("refused by {by}: {}", describe(code)))
 }
 
-/// What is missing if no node refused it and none stored it.
+/// The reason if no node refused a store and none confirmed it.
 fn silence(report: &LookupReport) -> String {
     match (report.announced, report.answered) {
         (0, 0) => "no node answered".to_owned(),
@@ -65,7 +65,7 @@ fn silence(report: &LookupReport) -> String {
     }
 }
 
-/// An error code and what it means (BEP 5, BEP 44).
+/// Formats an error code and its meaning (BEP 5, BEP 44).
 fn describe(code: ErrorCode) -> String {
     let meaning = match code {
         ErrorCode::GENERIC => "generic error",

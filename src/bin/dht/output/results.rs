@@ -1,4 +1,4 @@
-//! Events that come with notes or complaints on stderr.
+//! Events that come with notes or messages on stderr.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use super::words::{count, plural, share};
 use super::{Done, Event, Failure, Output, reasons, text};
 
 impl Output {
-    /// Prints the end of an announce; `named` with the infohash, if there are several.
+    /// Prints the end of an announce. If it is one of several, it is `named` by its infohash.
     pub(crate) fn announced(
         &self,
         infohash: InfoHash,
@@ -19,19 +19,19 @@ impl Output {
             self.set_found();
         }
         if let Some(reason) = reasons::unannounced(report) {
-            self.complain(&format!("{}{reason}", text::prefix(infohash, named)));
+            self.message(&format!("{}{reason}", text::prefix(infohash, named)));
         }
         self.print(&Event::Announced { infohash, report, named })
     }
 
-    /// Prints an item; as text only the bytes of its value, exactly as they were put.
+    /// Prints an item. Its text is the bytes of its value, exactly as they were put.
     pub(crate) fn item(&self, item: &Item, bencoded: bool) -> Result<(), Failure> {
         if self.json {
             return self.result(&Event::Item(item));
         }
         let content = item.as_string().filter(|_| !bencoded);
         if content.is_none() && !bencoded {
-            self.complain("the value is not a byte string; it is written bencoded");
+            self.message("the value is not a byte string; it is written bencoded");
         }
         self.raw(content.unwrap_or_else(|| item.value()))
     }
@@ -44,7 +44,7 @@ impl Output {
         if nodes > 0 {
             self.set_found();
         }
-        // A round that is skipped because enough nodes hold the item.
+        // Nothing was sent because enough nodes hold the item.
         if tried == 0 && copies > 0 && report.seq == item.seq() && report.obstacle.is_none() {
             let what = item.seq().map_or_else(|| "the item".to_owned(), |seq| format!("version {seq}"));
             let hold = if copies == 1 { "holds" } else { "hold" };
@@ -56,19 +56,19 @@ impl Output {
             self.note(&format!("stored{version} at {}", share(nodes, tried, "node")));
         }
         for reason in reasons::unstored(item, cas, report) {
-            self.complain(&reason);
+            self.message(&reason);
         }
         self.print(&Event::Stored { item, report, is_first })
     }
 
-    /// Prints what a node said beside the infohashes of a sample.
+    /// Prints the counts and the interval that came with a sample.
     pub(crate) fn sample(&self, addr: SocketAddr, sample: &Sample) -> Result<(), Failure> {
         if sample.is_supported {
             let (part, interval) =
                 (share(sample.count, sample.stored, "infohash"), sample.interval.as_secs());
             self.note(&format!("{part}; the sample stays the same for {interval} s"));
         } else {
-            self.complain(&format!("{addr} does not support samples (BEP 51)"));
+            self.message(&format!("{addr} does not support samples (BEP 51)"));
         }
         self.print(&Event::Sample { addr, sample })
     }

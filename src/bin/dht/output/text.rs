@@ -5,7 +5,7 @@ use dht_proto::{InfoHash, NodeInfo};
 use super::event::{Event, millis};
 use super::words::{count, share};
 
-/// The line of an event; `None` for those that are for programs only.
+/// Formats an event as a line; `None` for events that are printed only as JSON.
 pub(super) fn line(event: &Event<'_>) -> Option<String> {
     match *event {
         Event::Listening { addr, id, as_text } => as_text.then(|| format!("listening on {addr} as {id}")),

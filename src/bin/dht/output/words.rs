@@ -1,6 +1,6 @@
-//! Words and lines for people: numbers with their nouns, lines that fit a terminal.
+//! Formatting of text: numbers with their nouns, lines that fit a terminal.
 
-/// A number and what it counts: `1 peer`, `2 peers`.
+/// Formats a number and what it counts: `1 peer`, `2 peers`.
 pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
     match number.into() {
         1 => format!("1 {noun}"),
@@ -8,12 +8,12 @@ pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// A part and the whole: `1 of 1 node`, `1 of 8 nodes`.
+/// Formats a part and the whole: `1 of 1 node`, `1 of 8 nodes`.
 pub(super) fn share(part: u32, of: u32, noun: &str) -> String {
     format!("{part} of {}", count(of, noun))
 }
 
-/// A number with two or three digits that count: `140`, `15 thousand`, `9.8 million`.
+/// Rounds a large number for display: `140`, `15 thousand`, `9.8 million`.
 pub(crate) fn rough(number: u64) -> String {
     match number {
         ..10_000 => number.to_string(),
@@ -30,8 +30,8 @@ pub(super) fn plural(noun: &str) -> String {
     }
 }
 
-/// Cuts a line to the columns there are, by whole fields from its end: those between ` | `, and within the
-/// first of them those between `, `. The first field is always left.
+/// Shortens a line to the width of the terminal by whole fields from its end: those between ` | `, and
+/// within the first of these, those between `, `. The first field always stays.
 pub(super) fn fit(line: &str, columns: usize) -> &str {
     let mut line = line;
     while line.chars().count() > columns {

@@ -1,4 +1,4 @@
-//! The time that a command may take, and work that is abandoned at its end.
+//! The time limit of a command, and work that is abandoned when it is over.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -8,7 +8,7 @@ use std::{fmt, io};
 use crate::args::values::FOREVER;
 use crate::output::Failure;
 
-/// The default of a command that does not stay.
+/// The default time limit of a command that does not stay.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The latest end of a command.
@@ -19,7 +19,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Counts from now: the time asked for, or the default.
+    /// Creates a deadline from now on: after the time given, or after the default.
     pub(crate) fn new(asked: Option<Duration>, stays: bool) -> Self {
         let allowed = asked.unwrap_or(if stays { FOREVER } else { TIMEOUT });
         Self { allowed, at: Instant::now() + allowed }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_for_what_does_not_stay() {
+    fn only_commands_that_do_not_stay_have_a_default_time_limit() {
         let secs = Duration::from_secs;
         for (asked, stays, allowed) in
             [(None, false, TIMEOUT), (None, true, FOREVER), (Some(secs(2)), true, secs(2))]

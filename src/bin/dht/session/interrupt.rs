@@ -49,7 +49,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Does nothing: elsewhere the system ends the program.
+    /// Does nothing: on other systems a signal ends the program at once.
     #[cfg(not(unix))]
     pub(super) fn listen() -> Result<Arc<Self>, Failure> {
         Ok(Arc::default())
@@ -60,7 +60,7 @@ impl Interrupt {
         self.lock().started = true;
     }
 
-    /// Returns whether it is not the first signal, or there is no node yet.
+    /// Handles a signal, and returns whether it is not the first, or there is no node yet.
     #[cfg_attr(not(unix), expect(dead_code))]
     fn interrupt(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
@@ -70,7 +70,7 @@ impl Interrupt {
         self.changed.notify_all();
         if !again {
             // Saving the state may take long, and the next signal must not wait for it. If no thread can be
-            // had, the command ends the node.
+            // started, the command ends the node.
             let this = Arc::clone(self);
             let _ = thread::Builder::new().spawn(move || this.end());
         }
@@ -78,7 +78,7 @@ impl Interrupt {
     }
 
     pub(super) fn end(&self) {
-        // A second caller waits for the lock, and so until the node has ended.
+        // A second caller waits for the lock, and therefore until the node has ended.
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = owner.take() {
             // The node ends in any case.

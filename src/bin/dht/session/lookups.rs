@@ -1,4 +1,4 @@
-//! Lookups side by side, as all commands run them that look something up.
+//! Runs lookups in parallel, for all commands that look something up.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Lookups that ran side by side.
 pub(crate) struct Lookups<T> {
-    searches: Vec<LookupHandle<T>>,
+    handles: Vec<LookupHandle<T>>,
     /// Why they did not end by themselves; `None` if they did.
     pub(crate) cut_short: Option<String>,
 }
@@ -21,11 +21,11 @@ pub(crate) struct Lookups<T> {
 impl<T: Send + 'static> Lookups<T> {
     /// The reports so far; none once a signal has ended the node.
     pub(crate) fn reports(&self) -> Vec<LookupReport> {
-        self.searches.iter().filter_map(|search| search.report().wait().ok()).collect()
+        self.handles.iter().filter_map(|handle| handle.report().wait().ok()).collect()
     }
 
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
-        self.searches.iter().filter_map(|search| search.outcome()?.ok())
+        self.handles.iter().filter_map(|handle| handle.outcome()?.ok())
     }
 
     /// The event that ends the output.
@@ -43,12 +43,12 @@ impl<T: Send + 'static> Lookups<T> {
     }
 }
 
-/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal
-/// or the deadline cuts them short. Lookups without any answer are repeated, as the network may come up.
+/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal or
+/// the deadline cuts them short. Lookups without any answer are repeated, as the network may not be up yet.
 ///
 /// # Errors
 ///
-/// [`Session::unanswered`] if nobody answered in time, or why a lookup could not start.
+/// [`Session::unanswered`] if no node answered in time, or the reason why a lookup could not start.
 pub(crate) fn look_up<T: Send + 'static>(
     session: &Session<'_>,
     what: &'static str,
@@ -56,8 +56,8 @@ pub(crate) fn look_up<T: Send + 'static>(
     mut pass_on: impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<Lookups<T>, Failure> {
     loop {
-        let mut lookups = Lookups { searches: start(&session.dht), cut_short: None };
-        let ended = follow(session, &mut lookups.searches, what, &mut pass_on)?;
+        let mut lookups = Lookups { handles: start(&session.dht), cut_short: None };
+        let ended = follow(session, &mut lookups.handles, what, &mut pass_on)?;
         lookups.cut_short = (!ended).then(|| session.cut_short());
         if session.is_interrupted() || lookups.reports().iter().any(has_answer) {
             return Ok(lookups);
@@ -71,32 +71,32 @@ pub(crate) fn look_up<T: Send + 'static>(
     }
 }
 
-/// Whether any node has answered. A store may query nobody, and use what an earlier lookup has found.
+/// Whether any node has answered. A store may send no query, and use what an earlier lookup has found.
 pub(crate) const fn has_answer(report: &LookupReport) -> bool {
     report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
 }
 
-/// Whether a call could not start, rather than that its time is over or a signal has ended the node.
+/// Whether a call could not start, as opposed to a timeout or a signal that has ended the node.
 pub(crate) const fn is_refusal(error: &CallError) -> bool {
     !matches!(error, CallError::TimedOut | CallError::Closed)
 }
 
-/// Returns whether all lookups have ended by themselves.
+/// Follows lookups, and returns whether all of them have ended by themselves.
 fn follow<T: Send + 'static>(
     session: &Session<'_>,
-    searches: &mut [LookupHandle<T>],
+    handles: &mut [LookupHandle<T>],
     what: &'static str,
     pass_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
-    let is_one = searches.len() == 1;
-    let mut open: Vec<usize> = (0..searches.len()).collect();
+    let is_one = handles.len() == 1;
+    let mut open: Vec<usize> = (0..handles.len()).collect();
     let mut found = 0_u32;
     while !open.is_empty() {
         let left = session.left();
         // Several take turns.
         let pause = if is_one && !session.output.is_live() { left } else { left.min(TICK) };
         for at in std::mem::take(&mut open) {
-            match searches[at].recv_timeout(pause) {
+            match handles[at].recv_timeout(pause) {
                 Ok(Some(one)) => {
                     found += 1;
                     pass_on(at, one)?;
@@ -110,7 +110,7 @@ fn follow<T: Send + 'static>(
         }
         if session.output.is_live() {
             let queried: u32 =
-                searches.iter().filter_map(|it| it.report().wait().ok()).map(|it| it.queried).sum();
+                handles.iter().filter_map(|it| it.report().wait().ok()).map(|it| it.queried).sum();
             session.output.progress(format!(
                 "queried {}, found {}",
                 count(queried, "node"),

@@ -1,10 +1,10 @@
-//! A running node, with the time it may take and the signals that end it.
+//! A running node, with its time limit and the signals that end it.
 //!
-//! - `setup`: what a session is started from
-//! - `deadline`: the time a command may take
-//! - `interrupt`: the signals that end it
-//! - `reporter`: what the node does on its own, on stderr
-//! - `lookups`: lookups that are repeated until the network answers
+//! - `setup`: the settings of a session
+//! - `deadline`: the time limit of a command
+//! - `interrupt`: the signals that end a session
+//! - `reporter`: reports on stderr about what the node does on its own
+//! - `lookups`: lookups that are repeated until a node answers
 
 mod deadline;
 mod interrupt;
@@ -28,10 +28,10 @@ use interrupt::Interrupt;
 use reporter::{Names, Reporter};
 pub(crate) use setup::Setup;
 
-/// How long a node goes without an answer before it reports what it waits for.
+/// The time without any answer after which a command reports that it is waiting.
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
-/// A running node and the time that it has left.
+/// A running node, and the deadline of its command.
 pub(crate) struct Session<'a> {
     pub(crate) dht: DhtHandle,
     pub(crate) output: &'a Output,
@@ -41,7 +41,7 @@ pub(crate) struct Session<'a> {
     names: Names,
     /// Whether there is any node to join through.
     knows_nodes: bool,
-    /// Whether it has reported what it waits for.
+    /// Whether it has been reported that the command is waiting.
     has_reported: Cell<bool>,
     interrupt: Arc<Interrupt>,
     reporter: Option<JoinHandle<()>>,
@@ -50,7 +50,7 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(crate) fn start(setup: &Setup<'_>, output: &'a Output) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
-        // The trace has all that the reporter reports, and more.
+        // The trace contains everything that the reporter reports.
         let traces = setup.node.verbose > 2;
         if traces {
             output.trace();
@@ -64,27 +64,27 @@ impl<'a> Session<'a> {
         for addr in &setup.node.bind {
             builder = builder.bind(*addr);
         }
-        let mut notices = builder.subscribe();
+        let mut events = builder.subscribe();
         let owner = builder.spawn()?;
         let dht = owner.handle();
         interrupt.guard(owner);
         let log = output.logger();
         let verbose = if traces { 0 } else { setup.node.verbose };
         let mut reporter = Reporter::new(verbose, setup.node.allow_private, names.clone());
-        // In this order: nodes that have answered by now are in the table.
+        // Restored nodes first: those that answer in between are counted in the table.
         let restored = Family::ALL.iter().any(|&family| {
             let is_some = |count: Result<usize, _>| count.is_ok_and(|count| count > 0);
             let restored = dht.with(move |node, _| node.restored_count(family)).wait();
             is_some(restored) || is_some(dht.node_count(family).wait())
         });
-        // The node has answered, so its notices say which hosts it may never contact.
-        let lines = reporter.describe_pending(&mut notices);
+        // The node has answered these calls, so it has already reported the hosts that it may never contact.
+        let lines = reporter.describe_pending(&mut events);
         if host_count > 0 && reporter.refused() == host_count && !restored {
             interrupt.end();
             return Err(no_host_left(lines, output));
         }
-        lines.iter().for_each(|line| output.complain(line));
-        let reporter = Some(start_thread("reporter", move || reporter.report(notices, log))?);
+        lines.iter().for_each(|line| output.message(line));
+        let reporter = Some(start_thread("reporter", move || reporter.report(events, log))?);
         let session = Session {
             dht,
             output,
@@ -116,8 +116,8 @@ impl<'a> Session<'a> {
         self.deadline.left()
     }
 
-    /// Waits until lookups are likely to succeed: for the time asked for, or until the node has joined, but
-    /// then at most half of the time left.
+    /// Waits until lookups are likely to succeed: for the time given by `--settle`, or else until the node
+    /// has joined, but at most for half of the time left.
     pub(crate) fn settle(&self) {
         let patience = match self.settle {
             Some(settle) => settle.min(self.left()),
@@ -151,16 +151,16 @@ impl<'a> Session<'a> {
         self.dht.stats().wait().is_ok_and(|stats| stats.responses_in.total() > 0)
     }
 
-    /// Reports once, if no node has answered yet, that this is what the node waits for.
+    /// Reports that the command is waiting for an answer, once, and only if there has been none yet.
     pub(crate) fn report_waiting(&self) {
         let waits = self.knows_nodes && !self.has_joined() && !self.is_interrupted();
         if waits && !self.has_reported.replace(true) {
             self.output
-                .complain(&format!("waiting for the network: no node has answered yet{}", self.trouble()));
+                .message(&format!("waiting for the network: no node has answered yet{}", self.trouble()));
         }
     }
 
-    /// The failure of a command that got no answer until its deadline.
+    /// The failure of a command that received no answer before its deadline.
     pub(crate) fn unanswered(&self) -> Failure {
         if self.has_joined() {
             return Failure::Nothing(format!(
@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
             .map_or(0, SocketAddr::port)
     }
 
-    /// What failed on this host, in brackets.
+    /// The errors of this host, in brackets.
     fn trouble(&self) -> String {
         let sending = self.dht.last_send_error().map(|error| format!("the last local error: {error}"));
         let troubles: Vec<String> = self.names.trouble().into_iter().chain(sending).collect();
@@ -220,23 +220,23 @@ impl<'a> Session<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.end();
-        // Its last lines, about saving the state, must not be lost. It ends with the node.
+        // Wait for the last lines of the reporter, about saving the state. It ends with the node.
         self.reporter.take().map(JoinHandle::join);
     }
 }
 
-/// The failure if all bootstrap hosts are refused: with one host why, with several a summary, after the
-/// reason for each.
+/// The failure if all bootstrap hosts are refused: with one host its reason; with several a summary, after
+/// the reason for each.
 fn no_host_left(mut lines: Vec<String>, output: &Output) -> Failure {
     let last = lines.pop().unwrap_or_default();
     if lines.is_empty() {
         return Failure::Start(last);
     }
-    lines.iter().chain([&last]).for_each(|line| output.complain(line));
-    Failure::Start("no bootstrap host is left; name another with --bootstrap HOST:PORT".to_owned())
+    lines.iter().chain([&last]).for_each(|line| output.message(line));
+    Failure::Start("no bootstrap host can be used; name another with --bootstrap HOST:PORT".to_owned())
 }
 
-/// Starts a thread, which fails at the limit of the system.
+/// Starts a thread; this fails at the limit of the system.
 fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
     let failed = |error| Failure::Start(format!("cannot start a thread: {error}"));
     thread::Builder::new().name(name.to_owned()).spawn(run).map_err(failed)

@@ -1,4 +1,4 @@
-//! Reports on stderr what the node does on its own: joining, saving, failing to resolve or to send.
+//! Reports on stderr about what the node does on its own: joining, saving, failures to resolve or send.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,47 +10,47 @@ use dht_proto::{Event, Family};
 
 use crate::output::count;
 
-/// The state of the names of bootstrap hosts, to explain why a command could not join.
+/// The names of bootstrap hosts that have not resolved, to explain why a command could not join.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<Looked>>);
+pub(super) struct Names(Arc<Mutex<Unresolved>>);
 
 #[derive(Default)]
-struct Looked {
+struct Unresolved {
     /// Neither resolved nor failed yet.
     pending: BTreeSet<String>,
-    /// The complaint about the last name that failed.
+    /// The message about the last name, if it failed.
     failed: Option<String>,
 }
 
 impl Names {
     pub(super) fn new(hosts: &[String]) -> Self {
         let names = hosts.iter().filter(|host| host.parse::<SocketAddr>().is_err());
-        let looked = Looked { pending: names.cloned().collect(), failed: None };
-        Self(Arc::new(Mutex::new(looked)))
+        let unresolved = Unresolved { pending: names.cloned().collect(), failed: None };
+        Self(Arc::new(Mutex::new(unresolved)))
     }
 
-    /// Why there may be nobody to query.
+    /// The reason why there may be no node to query.
     pub(super) fn trouble(&self) -> Option<String> {
-        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = looked.pending.first();
-        looked.failed.clone().or_else(|| first.map(|host| format!("{host} has not resolved yet")))
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = names.pending.first();
+        names.failed.clone().or_else(|| first.map(|host| format!("{host} has not resolved yet")))
     }
 
     fn note(&self, host: &str, failed: Option<String>) {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.pending.remove(host);
-        looked.failed = failed;
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.pending.remove(host);
+        names.failed = failed;
     }
 }
 
 pub(super) struct Reporter {
     verbose: u8,
-    /// Private addresses may be contacted.
+    /// Whether private addresses may be contacted.
     private: bool,
     /// The number of bootstrap hosts that will never be contacted.
     refused: usize,
     names: Names,
-    /// The hosts that were reported as not resolving: once is enough.
+    /// The hosts that were reported as not resolving, so that each is reported once.
     reported: BTreeSet<String>,
 }
 
@@ -65,22 +65,22 @@ impl Reporter {
     }
 
     /// The lines about what has happened already.
-    pub(super) fn describe_pending(&mut self, notices: &mut NetEvents) -> Vec<String> {
-        let pending = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok());
-        pending.filter_map(|notice| self.describe(notice)).collect()
+    pub(super) fn describe_pending(&mut self, events: &mut NetEvents) -> Vec<String> {
+        let pending = std::iter::from_fn(|| events.recv_timeout(Duration::ZERO).ok());
+        pending.filter_map(|event| self.describe(event)).collect()
     }
 
-    pub(super) fn report(mut self, notices: NetEvents, log: impl Fn(&str)) {
-        for notice in notices {
-            if let Some(line) = self.describe(notice) {
+    pub(super) fn report(mut self, events: NetEvents, log: impl Fn(&str)) {
+        for event in events {
+            if let Some(line) = self.describe(event) {
                 log(&format!("dht: {line}"));
             }
         }
     }
 
-    fn describe(&mut self, notice: NetEvent) -> Option<String> {
+    fn describe(&mut self, event: NetEvent) -> Option<String> {
         let verbose = self.verbose;
-        match notice {
+        match event {
             NetEvent::Unresolved { host, error, retry_in } => {
                 let line = format!("cannot resolve {host}: {error}");
                 self.names.note(&host, Some(line.clone()));
@@ -144,8 +144,8 @@ impl Reporter {
         }
     }
 
-    /// Whether a host that does not resolve is to be reported. The first of the public ones stands for all
-    /// of them: without a network none resolves.
+    /// Whether a host that does not resolve is to be reported. Only the first of the public hosts is: without
+    /// a network none of them resolves.
     fn is_new(&mut self, host: String) -> bool {
         let is_public = |host: &str| BOOTSTRAP_HOSTS.contains(&host);
         let is_more = is_public(&host) && self.reported.iter().any(|host| is_public(host));
@@ -170,18 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn names_that_do_not_resolve_are_reported_once_and_of_the_public_ones_the_first() {
+    fn each_own_host_and_the_first_public_host_that_does_not_resolve_is_reported_once() {
         let mut reporter = Reporter::new(0, false, Names::default());
         let hosts =
             ["own.example:1", BOOTSTRAP_HOSTS[0], BOOTSTRAP_HOSTS[1], "own.example:1", "other.example:1"];
-        let told = hosts.map(|host| reporter.describe(unresolved(host)).is_some());
-        assert_eq!(told, [true, true, false, false, true]);
+        let reported = hosts.map(|host| reporter.describe(unresolved(host)).is_some());
+        assert_eq!(reported, [true, true, false, false, true]);
         let mut reporter = Reporter::new(1, false, Names::default());
         assert!(hosts.iter().all(|host| reporter.describe(unresolved(host)).is_some()), "all are reported");
     }
 
     #[test]
-    fn the_state_of_the_names_is_known_afterwards() {
+    fn the_trouble_with_names_ends_when_they_resolve() {
         let names = Names::new(&["192.0.2.1:1".to_owned(), "a.example:1".to_owned()]);
         let mut reporter = Reporter::new(0, false, names.clone());
         assert_eq!(names.trouble().unwrap(), "a.example:1 has not resolved yet");

@@ -1,9 +1,9 @@
-//! What a session is started from.
+//! The settings of a session, from the arguments of its command.
 
 use std::time::Duration;
 
 use dht_proto::net::BOOTSTRAP_HOSTS;
-use dht_proto::{AddressPolicy, Config, Limits};
+use dht_proto::{Config, Limits};
 
 use super::Deadline;
 use crate::args::groups::{JoinArgs, LookupArgs, NodeArgs};
@@ -11,15 +11,15 @@ use crate::args::groups::{JoinArgs, LookupArgs, NodeArgs};
 /// The settings of a session.
 pub(crate) struct Setup<'a> {
     pub(crate) node: &'a NodeArgs,
-    /// `None` for a node that contacts nobody by itself.
+    /// `None` for a node that contacts no other node by itself.
     pub(crate) join: Option<&'a JoinArgs>,
     pub(crate) settle: Option<Duration>,
     pub(crate) read_only: bool,
-    /// Whether it waits for other nodes, which may come later.
+    /// Whether the node waits for other nodes, which may start later.
     pub(crate) stays: bool,
-    /// Whether its address is printed as text too.
+    /// Whether the address is printed as text, not only as JSON.
     pub(crate) prints_addr: bool,
-    /// The new endpoints that it contacts per second, if more than the default.
+    /// The new endpoints that the node contacts per second, if more than the default.
     pub(crate) new_endpoints: u32,
     /// The peers that a lookup is to find, if more than the default.
     pub(crate) peers: u16,
@@ -53,17 +53,13 @@ impl<'a> Setup<'a> {
     }
 
     pub(super) fn config(&self) -> Config {
-        let mut config = Config::default();
+        let mut config = if self.node.allow_private { Config::private() } else { Config::default() };
         config.id = self.node.id;
         config.id_v6 = self.node.id;
-        // An id that was asked for stays.
-        config.secure_ids = self.node.id.is_none();
+        // An id that was chosen by the user is kept.
+        config.secure_ids &= self.node.id.is_none();
         config.read_only = self.read_only;
         config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
-        if self.node.allow_private {
-            config.address_policy = AddressPolicy::Any;
-            config.source_limits = false;
-        }
         config
     }
 

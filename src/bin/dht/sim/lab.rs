@@ -19,10 +19,10 @@ const K: usize = 8;
 /// The port that is announced; nobody connects to it.
 const PORT: u16 = 6881;
 
-/// The peers of each torrent: this many clients announce it, and as many look it up.
+/// The number of peers of each torrent: as many clients announce it, and as many look it up.
 pub(super) const PEERS: usize = 5;
 
-/// How long the last nodes have to join.
+/// The time that the last nodes have to join.
 const SETTLING: Duration = Duration::from_secs(60);
 
 /// The time between two announces, on average.
@@ -34,11 +34,11 @@ const PAUSE: Duration = Duration::from_secs(180);
 /// The longest time of a lookup or an announce; one that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The time in which the datagrams still under way arrive.
+/// The time in which the datagrams that are still in flight arrive.
 const TAIL: Duration = Duration::from_secs(5);
 
 /// The longest time of churn before the measurement, which makes the routing tables realistic.
-const MOST_SEASONING: Duration = Duration::from_secs(30 * 60);
+const MAX_WARM_UP: Duration = Duration::from_secs(30 * 60);
 
 /// The median time until a node that has left is replaced.
 const ABSENCE: Duration = Duration::from_secs(60);
@@ -66,12 +66,12 @@ pub(super) struct Conditions {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) first_peer: Option<Duration>,
-    /// All peers of the torrent were found.
+    /// When all peers of the torrent were found.
     pub(super) all_peers: Option<Duration>,
-    /// Eight nodes stored the announce.
+    /// When eight nodes had stored the announce.
     pub(super) stands_at_8: Option<Duration>,
     pub(super) acknowledged_at_8: Option<Duration>,
-    /// The algorithm ended.
+    /// When the algorithm ended.
     pub(super) done: Option<Duration>,
     pub(super) queries: u64,
     /// The hops to the node that returned the first peer.
@@ -97,47 +97,47 @@ pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge
     let name = algorithm.map_or("this crate", Client::name);
     let plan = plan(options, &clients);
     let begun = world.now();
-    let mut under_way = Vec::with_capacity(plan.len());
+    let mut running = Vec::with_capacity(plan.len());
     for task in &plan {
         world.run_for((begun + task.at) - world.now());
-        under_way.push(start(&mut world, task, algorithm));
+        running.push(start(&mut world, task, algorithm));
         gauge.add(1);
     }
     let end = world.now() + PATIENCE;
-    while world.now() < end && under_way.iter().any(|it| it.done(&world).is_none()) {
+    while world.now() < end && running.iter().any(|it| it.done(&world).is_none()) {
         world.run_for(Duration::from_secs(1));
     }
     world.run_for(TAIL);
     let of = |announces: bool| {
-        let both = plan.iter().zip(&under_way).filter(|(task, _)| task.announces == announces);
+        let both = plan.iter().zip(&running).filter(|(task, _)| task.announces == announces);
         both.map(|(task, it)| it.measure(&world, task)).collect()
     };
     Run { name, conditions, announces: of(true), lookups: of(false) }
 }
 
-/// Builds a network that all nodes have joined, and then as many clients as are needed, and that some nodes
-/// have left since. Each client announces or looks up once, so that none knows more from an earlier lookup.
-/// Clients answer no queries, so that no routing table has them and they change nothing for the others.
+/// Builds a network: all nodes join, then as many clients as are needed, and then some nodes leave. Each
+/// client announces or looks up once, so that none benefits from an earlier lookup. Clients answer no
+/// queries, so that no routing table has them and they change nothing for the others.
 fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Conditions) {
     let mut network = Network::internet();
     network.latency = Latency::LogNormal { median: options.rtt_median, sigma: 0.6 };
     network.loss = options.loss;
     let mut world = World::new(options.seed, network);
-    let born = world.now();
+    let begun = world.now();
 
     let (profiles, mut behind_nat) = (Profiles::new(options), 0);
     let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, rng| {
-        // The first are those through whom others join, so they can be reached.
+        // Others join through the first nodes, so these must be reachable.
         let nat = if index < Growth::default().initial_nodes { 0.0 } else { options.nat };
         let profile = profiles.draw(nat, rng);
         behind_nat += usize::from(profile.nat.is_some());
         profile
     });
-    let joined = world.now() - born;
+    let joined = world.now() - begun;
     if let Some(session) = options.churn {
         let churn = Churn { session, absence: ABSENCE, returns: Returns::Renewed };
         nodes.iter().for_each(|node| world.set_churn(*node, Some(churn)));
-        world.run_for(session.min(MOST_SEASONING));
+        world.run_for(session.min(MAX_WARM_UP));
     }
     let clients = grow(&mut world, 2 * options.lookups as usize, gauge, |_, _| &profiles.client);
     let dead = (options.dead * nodes.len() as f64).round() as usize;
@@ -183,7 +183,7 @@ impl Profiles {
     fn new(options: &SimOptions) -> Self {
         let nodes = options.nodes as usize;
         let mut open = Profile::of_world(nodes);
-        // Room for four times as much as the average node has to store, so that none is left out.
+        // Room for four times as much as the average node has to store, so that nothing is evicted.
         let torrents = (options.lookups as usize).div_ceil(PEERS);
         open.limits.swarms = 8 + 4 * (torrents * K).div_ceil(nodes);
         open.limits.peers_v4 = 8 * open.limits.swarms;
@@ -213,7 +213,7 @@ impl Profiles {
     }
 }
 
-/// The profile of a read-only node, which stores nothing. Its routing table is as large as any.
+/// The profile of a read-only node, which stores nothing. Its routing table is as large as that of a node.
 fn client() -> Profile {
     let mut profile = Profile::default();
     profile.config.read_only = true;
@@ -254,7 +254,7 @@ fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
 }
 
 /// An announce or lookup that has started.
-struct UnderWay {
+struct Running {
     started: Instant,
     /// The host whose datagrams are measured.
     host: HostId,
@@ -263,7 +263,7 @@ struct UnderWay {
     is_ours: bool,
 }
 
-fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay {
+fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> Running {
     let Task { infohash, announces, .. } = *task;
     let lookup =
         if announces { Lookup::Announce(infohash, Announce::port(PORT)) } else { Lookup::GetPeers(infohash) };
@@ -273,7 +273,7 @@ fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay 
             world.capture(task.host);
             (task.host, world.start(task.host, lookup).expect("a client looks up one thing"))
         }
-        // Another host takes the place of the client, with the table that this has.
+        // Another host takes the place of the client, with the same routing table.
         Some(client) => {
             let table = reference::table(world, task.host);
             world.kill(task.host);
@@ -281,10 +281,10 @@ fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay 
             (host, world.track(host, lookup))
         }
     };
-    UnderWay { started, host, record, is_ours: algorithm.is_none() }
+    Running { started, host, record, is_ours: algorithm.is_none() }
 }
 
-impl UnderWay {
+impl Running {
     fn done(&self, world: &World) -> Option<Duration> {
         if self.is_ours {
             world.record(self.record)?.done.map(|(done, _)| done)
@@ -293,7 +293,7 @@ impl UnderWay {
         }
     }
 
-    /// Measures it by its datagrams, which every algorithm has.
+    /// Measures by the datagrams, which every algorithm has.
     fn measure(&self, world: &World, task: &Task) -> Outcome {
         let done = self.done(world);
         let end = self.started + done.unwrap_or(PATIENCE) + TAIL;

@@ -34,13 +34,13 @@ The table has percentiles of times since the start, and of counts:
   done                   when the algorithm ended
   queries                queries sent, with repetitions and announces
   hops                   hops to the node that returned the first peer (1: in the routing table)
-  failed                 how many lookups or announces never got there";
+  failed                 how many lookups or announces never reached that point";
 
-/// Above this many nodes networks are built one after the other, as each node takes some 14 KB.
+/// The number of nodes above which networks are built one after the other, as each node takes some 14 KB.
 const SIDE_BY_SIDE: u32 = 100_000;
 
 pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> {
-    // Fail before the work, not after it, if the file cannot be written.
+    // If the file cannot be written, fail before the work rather than after it.
     if let Some(path) = &options.plot {
         write(path, "")?;
     }
@@ -61,8 +61,8 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     output.print(&Event::Figures { table: &table, object: &object })
 }
 
-/// Runs every algorithm in a network of its own. These networks are the same until the first announce, so
-/// that no algorithm finds what another has left, and the order of the runs changes nothing.
+/// Runs every algorithm in a network of its own, so that none finds what another has stored. These networks
+/// are the same until the first announce, so that the order of the runs changes nothing.
 fn run_all(options: &SimOptions, algorithms: &[Option<Client>], gauge: &Gauge) -> Vec<Run> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if options.nodes > SIDE_BY_SIDE { 1 } else { cores };
@@ -84,7 +84,6 @@ fn run_all(options: &SimOptions, algorithms: &[Option<Client>], gauge: &Gauge) -
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
-fn write(path: &Path, picture: &str) -> Result<(), Failure> {
-    fs::write(path, picture)
-        .map_err(|error| Failure::Start(format!("cannot write {}: {error}", path.display())))
+fn write(path: &Path, plot: &str) -> Result<(), Failure> {
+    fs::write(path, plot).map_err(|error| Failure::Start(format!("cannot write {}: {error}", path.display())))
 }

@@ -8,11 +8,11 @@ use clap::Args;
 use crate::args::groups::FormatArgs;
 use crate::args::values::parse_svg;
 
-/// An announce is stored at eight nodes: among fewer than twice as many a lookup has nothing to do.
+/// The fewest nodes: twice the eight that store an announce. Among fewer, a lookup has nothing to do.
 const LEAST_NODES: i64 = 16;
 const MOST_NODES: i64 = 1_000_000;
 
-/// Each takes two clients of some 200 KB.
+/// The most lookups: each takes two clients of some 200 KB.
 const MOST_LOOKUPS: i64 = 5000;
 
 /// Measure announces and lookups among nodes in virtual time, without any network

@@ -25,7 +25,7 @@ const GAP: i32 = 8;
 const LINE: i32 = 19;
 const LETTERS: usize = 140;
 
-/// What the names of the algorithms stand for.
+/// The meanings of the names of the algorithms.
 const MEANINGS: [(&str, &str); 3] = [
     (
         "lock-step",
@@ -35,7 +35,7 @@ const MEANINGS: [(&str, &str); 3] = [
     ("jech", "the library jech/dht by Juliusz Chroboczek, of Transmission."),
 ];
 
-/// Line widths: that of this crate is drawn first and is the widest, so that others do not hide it.
+/// Line widths: the line of this crate is drawn first and is the widest, so that others do not hide it.
 const OURS: u32 = 5;
 const OTHERS: u32 = 2;
 
@@ -212,14 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
+    fn a_line_rises_with_each_time_and_ends_below_all_if_some_are_missing() {
         let sample = Quantiles::of([Some(Duration::from_secs(2)), Some(Duration::from_secs(1)), None, None]);
         let line = [(0.1, 0.0), (1.0, 0.0), (1.0, 25.0), (2.0, 25.0), (2.0, 50.0), (10.0, 50.0)];
         assert_eq!(steps(&sample, 0.1, 10.0), line);
     }
 
     #[test]
-    fn an_empty_picture_is_a_picture() {
+    fn a_plot_without_measurements_is_a_valid_file() {
         assert_eq!(range(&[]), (0.1, 10.0));
         let definition = SimOptions::augment_args(clap::Command::new("sim"));
         let options = SimOptions::from_arg_matches(&definition.get_matches_from(["sim"])).unwrap();

@@ -1,5 +1,4 @@
-//! Publications that the owner of a node adds to its snapshot, and how a damaged state is told from other
-//! bytes.
+//! Publications that the adapters add to a snapshot, and the distinction of damaged states from other bytes.
 
 use alloc::vec::Vec;
 
@@ -15,8 +14,7 @@ use crate::base::id::NodeId;
 /// and those of libtorrent.
 const MARKS: [&[u8]; 4] = [b"9:dht-proto", b"2:id20:", b"7:node-id", b"9:dht state"];
 
-/// The number of leading bytes in which a mark is searched: further on it may be part of any text about
-/// states.
+/// Number of leading bytes in which a mark is searched; after them, it may be part of a text about states.
 const BEGINNING: usize = 64;
 
 /// The beginning of a state of this crate, to the first byte that differs.
@@ -29,7 +27,7 @@ pub(crate) fn resembles_state(bytes: &[u8]) -> bool {
     !bytes.is_empty() && OPENING.starts_with(bytes) || MARKS.iter().any(has_mark)
 }
 
-/// Publications of an earlier node that nobody has resumed since.
+/// Publications of an earlier node that have not been resumed.
 pub(crate) struct Unclaimed {
     pub(crate) announces: Vec<SavedAnnounce>,
     #[cfg(feature = "items")]
@@ -48,9 +46,9 @@ impl Unclaimed {
 
 /// Adds publications to a snapshot. `more` receives the number that the snapshot has already.
 pub(crate) fn add_unclaimed(snapshot: Vec<u8>, more: impl FnOnce(usize) -> Unclaimed) -> Vec<u8> {
-    // A snapshot is a state.
+    // Cannot fail, because every snapshot is a state.
     let Ok(state) = State::parse(&snapshot) else { return snapshot };
-    // Once: each is checked when it is read.
+    // Collected once, because the signature of each is checked when it is read.
     #[cfg(feature = "items")]
     let mut items: Vec<SavedItem> = state.items().collect();
     let own = state.announces().count();
@@ -114,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_state_is_told_from_what_others_have_written() {
+    fn a_damaged_state_is_distinguished_from_other_files() {
         let states = [
             &b"d"[..],
             b"d9:dht-pro",

@@ -7,8 +7,9 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Sink, Value};
 
-/// The most strings, integers and containers in a state, which bounds the work: some hundred times as many as
-/// the tables of any client.
+/// Maximum number of strings, integers and containers in a state, which bounds the work.
+///
+/// The tables of clients have some hundred times fewer.
 pub(super) const MAX_TOKENS: u32 = 200_000;
 
 /// Splits off an entry; the last one may be too short. `None` at the end.

@@ -1,5 +1,6 @@
-//! The formats of other clients, as far as their sources document them. None has a checksum, and none keeps
-//! the ids of other nodes.
+//! The formats of other clients, as far as their sources document them.
+//!
+//! None has a checksum, and none has the ids of other nodes.
 //!
 //! - libtorrent: `node-id` is a list of the client's ids, each followed by the address it was drawn for, or,
 //!   in old versions, a single id; `nodes` and `nodes6` are lists of compact endpoints. The dictionary stands

@@ -7,13 +7,14 @@ use super::saved::SavedItem;
 use crate::store::items::{Item, PublicKey};
 use crate::wire::Sink;
 
-/// The most records read from one state, which bounds the work; more items than can be republished.
+/// Maximum number of records read from one state, which bounds the work; fewer items can be republished.
 const MAX_ITEMS: u16 = 8192;
 
 /// The length of the beginning of every record: a byte of flags, one with the number of nodes that confirmed
 /// the last republish, and its age.
 const HEAD_LEN: usize = 6;
 
+/// The flag of a mutable item.
 const MUTABLE: u8 = 1;
 
 /// The records of a state; `None` for one that is not an item, or is past the limit.
@@ -70,8 +71,9 @@ pub(super) fn put_record(out: &mut impl Sink, saved: &SavedItem) {
     out.put(item.value());
 }
 
-/// Reads a record and checks the signature: the checksum of a state finds damage, not forgery, and an
-/// [`Item`] guarantees a valid signature. The check happens once, at a start.
+/// Reads a record and checks the signature, once at a start.
+///
+/// An [`Item`] guarantees a valid signature, and the checksum of a state does not prevent forgery.
 fn read(record: &[u8]) -> Option<SavedItem> {
     let (&[flags, acknowledged, a, b, c, d], rest) = record.split_first_chunk::<HEAD_LEN>()?;
     let item = match flags {

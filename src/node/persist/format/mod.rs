@@ -6,7 +6,7 @@
 //! - `foreign`: the formats of libtorrent and Transmission
 //! - `item`: records of published items
 //! - `own`: the format that [`Node::snapshot`](crate::Node::snapshot) writes
-//! - `saved`: entries of a state, what restoring it gave, and errors
+//! - `saved`: entries of a state, the result of restoring it, and errors
 //!
 //! All formats are bencoded dictionaries whose unknown keys are ignored.
 

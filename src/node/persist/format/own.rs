@@ -1,4 +1,4 @@
-//! The format of this crate.
+//! The format of snapshots that this crate writes.
 //!
 //! ```text
 //! d

@@ -1,4 +1,4 @@
-//! Entries of a saved state, what restoring it gave, and errors.
+//! Entries of a saved state, the result of restoring it, and errors.
 
 use core::net::SocketAddr;
 use core::time::Duration;

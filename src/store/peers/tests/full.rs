@@ -43,7 +43,7 @@ fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
 }
 
 #[test]
-fn a_new_swarm_can_grow_while_somebody_holds_all_others_with_two_peers_each() {
+fn a_new_swarm_can_grow_while_all_others_have_two_peers_of_an_attacker() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 0);
     for number in 0..64 {
         world.announce(number, host(number * 2), 0).unwrap();
@@ -83,7 +83,7 @@ fn one_source_has_its_share_of_all_swarms_and_no_more() {
 }
 
 #[test]
-fn one_network_has_its_share_of_all_swarms_and_no_more() {
+fn one_subnet_has_its_share_of_all_swarms_and_no_more() {
     let mut world = World::new(PeerRules::default(), 1000, 4000, 4000);
     let (mut v4, mut v6) = (0, 0);
     for number in 0..200 {
@@ -202,7 +202,7 @@ fn when_chunks_run_out_the_largest_swarm_gives_its_oldest() {
 ///
 /// Which swarm that is depends on chance, hence the many worlds.
 #[test]
-fn the_hand_of_the_sweep_never_rests_on_a_freed_swarm() {
+fn the_next_swarm_to_sweep_is_never_a_freed_one() {
     for seed in 0..40 {
         let mut world = World::new(PeerRules::default(), 100, 160, 400);
         world.rng = Rng::new([seed; 32]);
@@ -317,7 +317,7 @@ fn besieged(attacker: impl Fn(u32) -> Endpoint) -> (usize, f64) {
 }
 
 #[test]
-fn h_26_peers_of_one_network_push_nobody_out_and_are_named_seldom() {
+fn h_26_peers_of_one_subnet_evict_few_others_and_are_seldom_listed() {
     let (kept, share) = besieged(|number| Endpoint::v4([99, 1, 2, number as u8], 1));
     assert!(kept >= 95 && share >= 0.9, "{kept} {share}");
     let (kept, share) = besieged(|number| Endpoint::v4([99, 1, (number >> 8) as u8 & 15, number as u8], 1));
@@ -330,7 +330,7 @@ fn h_26_peers_of_one_network_push_nobody_out_and_are_named_seldom() {
 }
 
 #[test]
-fn a_reply_names_enough_peers_where_all_are_of_one_network() {
+fn a_response_lists_enough_peers_if_all_are_of_one_subnet() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 4000);
     for number in 0..200 {
         world.announce(1, Endpoint::v4([99, 1, 2, number], 1), 0).unwrap();
@@ -340,7 +340,7 @@ fn a_reply_names_enough_peers_where_all_are_of_one_network() {
 }
 
 #[test]
-fn h_26_swarms_of_crowded_networks_go_first() {
+fn h_26_swarms_of_crowded_subnets_are_evicted_first() {
     let mut world = World::new(PeerRules::default(), 256, 8000, 4000);
     for number in 0..32 {
         world.announce(number, host(number), 0).unwrap();

@@ -1,4 +1,8 @@
 //! The contents, lifetimes and costs of the peer store.
+//!
+//! - `full`: a store that is full
+//! - `model`: random operations, compared with a model
+//! - `replies`: the choice of stored peers for a response
 
 mod full;
 mod model;
@@ -62,13 +66,15 @@ impl World {
 
     fn announce_as(&mut self, hash: u32, peer: Endpoint, seed: bool, at: u64) -> Result<Announced, Refusal> {
         let (store, slots, rng) = parts!(self);
-        store.announce(slots, &infohash(hash), peer, seed, &[], secs(at), rng)
+        let peer = NewPeer { infohash: &infohash(hash), endpoint: peer, seed, ids: &[] };
+        store.announce(slots, peer, secs(at), rng)
     }
 
     /// Announces to a node with this id.
     fn announce_at(&mut self, own: NodeId, infohash: InfoHash, peer: Endpoint, at: u64) {
         let (store, slots, rng) = parts!(self);
-        let _ = store.announce(slots, &infohash, peer, false, &[own], secs(at), rng);
+        let peer = NewPeer { infohash: &infohash, endpoint: peer, seed: false, ids: &[own] };
+        let _ = store.announce(slots, peer, secs(at), rng);
     }
 
     /// Announces this many swarms, each of this many peers, up to 100.
@@ -107,8 +113,8 @@ impl World {
         let width = if family == Family::V4 { 6 } else { 18 };
         let mut out = vec![0; max * width];
         let slots = PeerSlots { swarms: &self.swarms, v4: &self.v4, v6: &self.v6 };
-        let count =
-            self.store.sample(slots, &infohash(hash), family, noseed, secs(at), &mut self.rng, &mut out);
+        let query = PeerQuery { infohash: &infohash(hash), family, noseed };
+        let count = self.store.sample(slots, query, secs(at), &mut self.rng, &mut out);
         out.chunks_exact(width).take(count).map(unpack).collect()
     }
 
@@ -133,7 +139,7 @@ impl World {
         assert_eq!(singles.iter().filter(|&&single| single).count(), store.single_count as usize);
         let first = store.used.iter(slots.swarms).find(|&ix| slots.swarms[ix].peers() == 1);
         assert_eq!(store.singles.some(), first);
-        assert!(store.hand.is_none() || store.used.iter(slots.swarms).any(|ix| ix == store.hand));
+        assert!(store.sweep_next.is_none() || store.used.iter(slots.swarms).any(|ix| ix == store.sweep_next));
 
         let mut counters = vec![0; self.counters.len()];
         let mut places = BTreeSet::new();
@@ -280,7 +286,7 @@ fn c_07_expired_peers_are_never_returned_swept_or_not() {
 }
 
 #[test]
-fn has_is_true_only_while_a_peer_lives() {
+fn has_is_true_only_until_the_last_peer_expires() {
     let mut world = World::roomy();
     assert!(!world.has(1, 0));
     world.announce(1, host(1), 0).unwrap();
@@ -353,7 +359,7 @@ fn c_07_counts_follow_what_is_stored_and_clear_forgets_it() {
 }
 
 #[test]
-fn b33_05_seeds_and_filter_indices_are_kept() {
+fn b33_05_seeds_and_filter_indices_are_stored() {
     let mut world = World::roomy();
     world.announce_as(1, Endpoint::v4([192, 168, 1, 1], 5), true, 0).unwrap();
     world.announce_as(1, host6(1), false, 0).unwrap();

@@ -47,8 +47,8 @@ fn q_25_a_reply_takes_no_more_values_than_it_has_room_for() {
     }
     let slots = PeerSlots { swarms: &world.swarms, v4: &world.v4, v6: &world.v6 };
     let mut out = [0; 17];
-    let written =
-        world.store.sample(slots, &infohash(1), Family::V4, false, secs(0), &mut world.rng, &mut out);
+    let query = PeerQuery { infohash: &infohash(1), family: Family::V4, noseed: false };
+    let written = world.store.sample(slots, query, secs(0), &mut world.rng, &mut out);
     assert_eq!((written, &out[12..]), (2, &[0; 5][..]));
 }
 

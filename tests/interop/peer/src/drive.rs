@@ -1,4 +1,4 @@
-//! Commands on stdin, each answered by one JSON line on stdout, for nodes that stay and are asked again and again.
+//! Commands on stdin, each answered by one JSON line on stdout, for nodes that stay.
 
 use std::error::Error;
 use std::io::{self, BufRead as _};
@@ -11,7 +11,7 @@ use crate::print;
 
 pub(crate) type Answer = Result<Value, Box<dyn Error>>;
 
-/// Answers the words of each line until stdin ends; `None` is for a command that it does not know.
+/// Answers the words of each line until stdin ends; `None` means an unknown command.
 pub(crate) async fn serve(mut answer: impl AsyncFnMut(&[&str]) -> Option<Answer>) {
     let (sender, mut lines) = mpsc::unbounded_channel();
     thread::spawn(move || {

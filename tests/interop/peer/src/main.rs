@@ -37,7 +37,7 @@ enum Implementation {
 enum Command {
     /// Serve as a node until ended
     Node,
-    /// Serve as a node and do what lines on stdin say until it ends
+    /// Serve as a node and run the commands on stdin until it ends
     Drive,
     /// Print the peers of a torrent
     GetPeers { infohash: String },
@@ -47,7 +47,7 @@ enum Command {
     Item(ItemCommand),
 }
 
-/// Values are byte strings; `mainline` knows no others.
+/// Values are byte strings; `mainline` supports no others.
 #[derive(Debug, Subcommand)]
 enum ItemCommand {
     /// Print the value at a target
@@ -90,7 +90,7 @@ fn peer(addr: impl ToString) {
     print(&json!({"event": "peer", "addr": addr.to_string()}));
 }
 
-/// `nodes` is how many took it, as far as is known.
+/// `nodes` is the number of nodes that stored it, as far as is known.
 fn announced(nodes: u32) {
     print(&json!({"event": "announced", "nodes": nodes}));
 }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::drive::{self, Answer};
 use crate::{Command, Options, listening};
 
-/// Its search for peers never ends: it asks again every minute.
+/// The time of a lookup, which would never end by itself: it is repeated every minute.
 const LOOKUP: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         ..DhtConfig::default()
     })
     .await?;
-    listening(node.listen_addr(), ""); // it does not tell its id
+    listening(node.listen_addr(), ""); // its id is not public
     match options.command {
         Command::Node => pending().await,
         Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
@@ -35,17 +35,17 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
 async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
     Some(match words {
-        ["get-peers", infohash] => search(node, infohash, None).await,
+        ["get-peers", infohash] => look_up(node, infohash, None).await,
         ["announce", infohash, port] => match port.parse() {
-            Ok(port) => search(node, infohash, Some(port)).await,
+            Ok(port) => look_up(node, infohash, Some(port)).await,
             Err(error) => Err(error.into()),
         },
         _ => return None,
     })
 }
 
-/// Announces while it searches, if there is a port, to nodes that share 16 bits with the infohash.
-async fn search(node: &Dht, infohash: &str, port: Option<u16>) -> Answer {
+/// Looks up, and announces if there is a port, to nodes that share 16 bits with the infohash.
+async fn look_up(node: &Dht, infohash: &str, port: Option<u16>) -> Answer {
     let mut answers = node.get_peers(Id20::from_str(infohash)?, port);
     let mut found = BTreeSet::new();
     let collect = async {

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use crate::drive::{self, Answer};
 use crate::{Command, Options, announced, listening, peer};
 
-/// How long a crawl waits for somebody new to ask.
+/// How long a crawl waits for a new node to query.
 const CRAWL_PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut config = Config::default();
-    // All nodes are on one host here.
+    // All nodes are on one host.
     (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
     let node = Dht::builder()
         .config(config)
@@ -29,15 +29,15 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let addr = node.local_addr(Family::V4).ok_or("no socket")?;
     listening(addr, node.id(Family::V4).await?);
     if !options.bootstrap.is_empty() {
-        // Whoever started it gives up before.
+        // The caller has a shorter timeout.
         node.ready().await?;
     }
     match options.command {
         Command::Node => pending().await,
         Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
         Command::GetPeers { infohash } => {
-            let mut search = node.get_peers(infohash.parse::<InfoHash>()?);
-            while let Some(found) = search.next().await {
+            let mut lookup = node.get_peers(infohash.parse::<InfoHash>()?);
+            while let Some(found) = lookup.next().await {
                 peer(found);
             }
         }
@@ -68,7 +68,7 @@ async fn answer(node: &DhtHandle, words: &[&str]) -> Option<Answer> {
     })
 }
 
-/// The table.
+/// Returns the nodes of the table.
 async fn nodes(node: &DhtHandle) -> Answer {
     let nodes = node.nodes(Family::V4).await?;
     let nodes = nodes.iter().map(|node| (node.id.to_string(), json!(node.addr.to_string())));
@@ -120,7 +120,7 @@ async fn get(node: &DhtHandle, target: &str) -> Answer {
     Ok(json!({"event": "item", "value": value, "queried": outcome.report.queried}))
 }
 
-/// Asks node after node for samples until there is nobody new to ask.
+/// Queries node after node for samples until no new node is left.
 async fn crawl(node: &DhtHandle) -> Answer {
     let mut crawl = node.crawl(CrawlOptions::default());
     let mut infohashes = Vec::new();

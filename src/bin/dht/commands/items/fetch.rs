@@ -1,4 +1,4 @@
-//! The newest version of an item, and the torrent it points to (BEP 46).
+//! Lookups of the newest version of an item, and of the torrent it points to (BEP 46).
 
 use dht_proto::net::{DhtHandle, LookupHandle};
 use dht_proto::{InfoHash, Item, TorrentPointer, UpdatableTorrent};
@@ -10,7 +10,7 @@ use crate::session::lookups::{Lookups, look_up};
 /// The newest version that was found in time, and the lookup that found it.
 type Newest = (Option<Item>, Lookups<Item>);
 
-/// Writes the newest version to stdout.
+/// Looks up an item, and writes its newest version to stdout.
 pub(super) fn print_item(
     session: &Session<'_>,
     start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,
@@ -31,17 +31,17 @@ pub(in crate::commands) fn resolve_pointer(
     let (item, lookups) = fetch(session, |dht| vec![dht.get_mutable(link.key, link.salt)])?;
     let pointer = item.as_ref().and_then(|item| TorrentPointer::from_value(item.value()));
     if pointer.is_none() {
-        let complaint = item.map_or(
+        let message = item.map_or(
             "no item was found for the key in the link",
             |_| "the item found for the key in the link does not point to a torrent",
         );
         let cut = lookups.cut_short.map_or_else(String::new, |reason| format!("; the lookup was {reason}"));
-        session.output.complain(&format!("{complaint}{cut}"));
+        session.output.message(&format!("{message}{cut}"));
     }
     Ok(pointer.map(|pointer| pointer.infohash()))
 }
 
-/// Looks up the newest version.
+/// Looks up the newest version of an item.
 pub(super) fn fetch(
     session: &Session<'_>,
     start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,

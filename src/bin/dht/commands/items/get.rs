@@ -1,4 +1,4 @@
-//! `dht get`: an immutable item.
+//! `dht get`: writes an immutable item to stdout.
 
 use dht_proto::NodeId;
 

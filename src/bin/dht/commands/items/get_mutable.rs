@@ -1,4 +1,4 @@
-//! `dht get-mutable`: the newest version of a mutable item.
+//! `dht get-mutable`: writes the newest version of a mutable item to stdout.
 
 use dht_proto::{Salt, UpdatableTorrent};
 
@@ -12,7 +12,7 @@ use crate::session::{Deadline, Session, Setup};
 /// Write the newest version of a mutable item to stdout
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// 64 hexadecimal digits, or a magnet link with a public key (BEP 46), which has its own salt
+    /// 64 hexadecimal digits, or a magnet link with a public key and perhaps a salt (BEP 46)
     #[arg(value_name = "PUBKEY|MAGNET", value_parser = parse_key)]
     key: UpdatableTorrent,
     /// The salt, which distinguishes the items of one key

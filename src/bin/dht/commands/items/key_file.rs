@@ -10,10 +10,10 @@ use dht_proto::SecretKey;
 use crate::output::{Failure, Output};
 use crate::session::{Deadline, read_in_time};
 
-/// Far more than the digits and white space around them.
+/// The most bytes that are read: far more than the digits with white space around them.
 const MAX_LEN: u64 = 1024;
 
-/// Reads a key, and warns if other users have access to it.
+/// Reads a key, and warns if other users can read or change its file.
 pub(super) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<SecretKey, Failure> {
     let name = file.display();
     let path = file.to_owned();
@@ -25,19 +25,19 @@ pub(super) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<S
         Ok((text, is_open))
     })?;
     if is_open {
-        output.complain(&format!("others can read or change the secret key in {name}; run chmod 600 {name}"));
+        output.message(&format!("others can read or change the secret key in {name}; run chmod 600 {name}"));
     }
     let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
     let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let complaint = || {
+    let message = || {
         Failure::Start(format!(
             "{name} contains no secret key of 64 hexadecimal digits; make one with keygen"
         ))
     };
-    bytes.map(|bytes| SecretKey::from_bytes(&bytes)).ok_or_else(complaint)
+    bytes.map(|bytes| SecretKey::from_bytes(&bytes)).ok_or_else(message)
 }
 
-/// Creates a file that only its owner has access to, on systems with owners of files.
+/// Creates a file with a key, which only its owner can access (on Unix).
 pub(super) fn write(file: &Path, bytes: &[u8; 32]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -45,7 +45,7 @@ pub(super) fn write(file: &Path, bytes: &[u8; 32]) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(file)?;
     writeln!(file, "{}", HEXLOWER.encode(bytes))?;
-    // The key may be in use long before the system writes it by itself.
+    // The key may be used long before the system writes the file to the disk by itself.
     file.sync_all()
 }
 

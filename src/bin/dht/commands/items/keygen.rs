@@ -1,4 +1,4 @@
-//! `dht keygen`: a key that signs mutable items.
+//! `dht keygen`: makes a key that signs mutable items.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
-//! The commands about what is stored in the DHT (BEP 44), one file each, and what they share.
+//! Commands about items, values that are stored in the DHT (BEP 44): one file each, and what they share.
 //!
-//! - `get`, `get_mutable`: an item, written to stdout
-//! - `put`, `put_mutable`: a file, stored as an item
-//! - `keygen`: a key for mutable items; `key_file`: the file it is kept in
-//! - `fetch`: the newest version of an item, and the torrent it points to (BEP 46)
-//! - `store`: storing an item once or again and again
+//! - `get`, `get_mutable`: write an item to stdout
+//! - `put`, `put_mutable`: store a file as an item
+//! - `keygen`: makes a key for mutable items; `key_file`: the file with a key
+//! - `fetch`: looks up the newest version of an item, and the torrent it points to (BEP 46)
+//! - `store`: stores an item once or repeatedly
 
 mod fetch;
 pub(super) mod get;

@@ -1,4 +1,4 @@
-//! `dht put`: a file as an immutable item.
+//! `dht put`: stores a file as an immutable item.
 
 use std::path::PathBuf;
 
@@ -17,12 +17,12 @@ pub(crate) struct Args {
     pub(super) put: PutArgs,
 }
 
-/// The arguments of every put, of a mutable item too.
+/// The arguments that the puts of immutable and mutable items share.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutArgs {
     /// The file; - for stdin
     pub(super) file: PathBuf,
-    /// Take the file as a bencoded value, of up to 1000 bytes, not as the bytes of a byte string
+    /// Treat the file as a bencoded value of up to 1000 bytes, not as the bytes of a byte string
     #[arg(long)]
     pub(super) bencoded: bool,
     /// Stay, and store the item again every hour

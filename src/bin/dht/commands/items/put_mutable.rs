@@ -1,4 +1,4 @@
-//! `dht put-mutable`: a file as the next version of a mutable item.
+//! `dht put-mutable`: stores a file as the next version of a mutable item.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::session::{Deadline, Session, Setup};
 #[command(mut_args(with_keep))]
 pub(crate) struct Args {
     /// The file with the secret key, made by keygen
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "KEY_FILE")]
     key: PathBuf,
     /// The salt, which distinguishes the items of one key
     #[arg(long, value_name = "TEXT", value_parser = parse_salt, default_value = "")]
@@ -48,8 +48,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if args.seq.is_none() {
         let (newest, lookups) = fetch(&session, |dht| vec![dht.get_mutable(secret.public(), args.salt)])?;
         if let Some(reason) = lookups.cut_short {
-            let complaint = format!("the lookup of the newest version was {reason}; nothing was stored");
-            return Err(Failure::Nothing(complaint));
+            let message = format!("the lookup of the newest version was {reason}; nothing was stored");
+            return Err(Failure::Nothing(message));
         }
         let newest = newest.and_then(|item| item.seq());
         let Some(next) = Item::next_seq(newest) else {

@@ -1,4 +1,4 @@
-//! Storing an item, once or again and again.
+//! Stores an item once or repeatedly.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use crate::output::{Failure, count};
 use crate::session::lookups::{has_answer, is_refusal, look_up};
 use crate::session::{Deadline, Session, read_in_time};
 
-/// Stores an item; with `cas` only in place of the version with that sequence number.
+/// Stores an item. With `cas`, it replaces only the version with that sequence number.
 pub(super) fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Result<(), Failure> {
     if keep {
         return start_publishing(session, item);
@@ -20,17 +20,17 @@ pub(super) fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: 
     // There are no reports after a signal.
     lookups.reports().iter().try_for_each(|report| session.output.stored(item, cas, report))?;
     if let Some(reason) = lookups.cut_short {
-        session.output.complain(&format!("the put was {reason}"));
+        session.output.message(&format!("the put was {reason}"));
     }
     Ok(())
 }
 
-/// Stores an item again and again, until a signal, the deadline, or a newer version by the same key.
+/// Stores an item repeatedly, until a signal, the deadline, or a newer version by the same key.
 fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
-    let mut rounds = session.dht.start_publishing(item);
+    let mut publication = session.dht.start_publishing(item);
     session.output.progress("storing".to_owned());
     loop {
-        let round = match rounds.recv_timeout(session.left()) {
+        let round = match publication.recv_timeout(session.left()) {
             Ok(round) => round,
             Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
             Err(_) => break,

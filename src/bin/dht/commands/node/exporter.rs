@@ -43,12 +43,12 @@ const CONNECTION_TIME: Duration = Duration::from_secs(5);
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
 
-/// How long a page is served again: the node is queried no more often, however many clients there are.
+/// How long a page is reused, so that many clients do not query the node more often.
 const FRESH: Duration = Duration::from_millis(200);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A bound port, before there is a node.
+/// A bound socket, before the node has started.
 pub(super) struct Exporter {
     listener: std::net::TcpListener,
     addr: SocketAddr,
@@ -93,11 +93,11 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
             continue;
         };
         make_room(&mut clients);
-        let (page, has_asked) = (Arc::clone(&page), Arc::new(AtomicBool::new(false)));
-        let asking = Arc::clone(&has_asked);
+        let (page, has_requested) = (Arc::clone(&page), Arc::new(AtomicBool::new(false)));
+        let requested = Arc::clone(&has_requested);
         let task = tokio::spawn(async move {
             let service = service_fn(|request| {
-                asking.store(true, Ordering::Relaxed);
+                requested.store(true, Ordering::Relaxed);
                 let response = respond(request, Arc::clone(&page));
                 async { Ok::<_, Infallible>(response.await) }
             });
@@ -108,15 +108,15 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
                 .header_read_timeout(REQUEST_TIME)
                 .max_buf_size(MAX_REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
-            // Errors and timeouts concern only the client.
+            // Errors and timeouts affect only the client.
             let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
         });
-        clients.push_back(Client { has_asked, task });
+        clients.push_back(Client { has_requested, task });
     }
 }
 
 struct Client {
-    has_asked: Arc<AtomicBool>,
+    has_requested: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -124,7 +124,7 @@ struct Client {
 fn make_room(clients: &mut VecDeque<Client>) {
     clients.retain(|client| !client.task.is_finished());
     if clients.len() >= CLIENTS {
-        let idle = clients.iter().position(|client| !client.has_asked.load(Ordering::Relaxed));
+        let idle = clients.iter().position(|client| !client.has_requested.load(Ordering::Relaxed));
         if let Some(client) = clients.remove(idle.unwrap_or(0)) {
             client.task.abort();
         }
@@ -157,7 +157,7 @@ struct Page {
 }
 
 impl Page {
-    /// `None` once the node has stopped.
+    /// Returns the text, or `None` once the node has stopped.
     async fn text(&self) -> Option<Bytes> {
         let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, text)) = made().as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
@@ -199,8 +199,8 @@ enum Value {
 }
 
 impl Families {
-    /// Names each metric after its field, with the prefix `bucket_` for those of a bucket and `loop_` for
-    /// those of the loop around the node.
+    /// Collects all metrics, each named after its field, with the prefix `bucket_` for those of a bucket and
+    /// `loop_` for those of the loop around the node.
     fn of(metrics: &Metrics) -> Self {
         let mut families = Self::default();
         for metric in metrics.stats.metrics() {
@@ -309,9 +309,9 @@ mod tests {
             assert!(values.iter().all(|(labels, _)| keys(labels) == keys(&values[0].0)), "{name}");
         }
         let counters = metrics.stats.metrics().count() + metrics.loop_stats.metrics().count();
-        let of_kind = |samples: &&Samples| matches!(samples.values[0].1, Value::Count(_));
+        let is_counter = |samples: &&Samples| matches!(samples.values[0].1, Value::Count(_));
         assert_eq!(
-            families.values().filter(of_kind).map(|samples| samples.values.len()).sum::<usize>(),
+            families.values().filter(is_counter).map(|samples| samples.values.len()).sum::<usize>(),
             counters
         );
     }

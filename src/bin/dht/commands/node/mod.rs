@@ -1,6 +1,6 @@
-//! `dht node`: a node that stays.
+//! `dht node`: runs a node that stays.
 //!
-//! - `status`: the line that shows on a terminal how the node is doing
+//! - `status`: the status line on a terminal
 //! - `exporter`: metrics for Prometheus, over HTTP
 
 mod exporter;
@@ -18,7 +18,7 @@ use crate::session::{Deadline, QUIET, Session, Setup};
 use exporter::Exporter;
 use status::PERIOD;
 
-/// Run a node that stays and serves others
+/// Run a node that stays and answers queries
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("timeout", |arg| arg.help("Stop after this many seconds [default: never]")))]
 pub(crate) struct Args {
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     setup.join = Some(&args.join);
     setup.read_only = args.read_only;
     (setup.stays, setup.prints_addr) = (true, true);
-    // Serving is success, whether or not stdout is read.
+    // A node that has served succeeds, whether or not stdout is read.
     output.set_found();
     let session = Session::start(&setup, output)?;
     if let Some(exporter) = exporter {

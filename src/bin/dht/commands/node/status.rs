@@ -16,16 +16,16 @@ pub(super) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String 
     let tables: Vec<String> = now
         .families
         .iter()
-        .filter(|of| of.levels.ready > 0 || of.levels.nodes > 0)
-        .map(|of| {
-            let family = if of.family == Family::V4 { "IPv4" } else { "IPv6" };
-            let size = of.levels.network_size;
+        .filter(|family| family.levels.ready > 0 || family.levels.nodes > 0)
+        .map(|family| {
+            let name = if family.family == Family::V4 { "IPv4" } else { "IPv6" };
+            let size = family.levels.network_size;
             let of_all = if size > 0 { format!(" of about {}", rough(size)) } else { String::new() };
-            format!("{family} {}{of_all}", count(of.levels.nodes as u64, "node"))
+            format!("{name} {}{of_all}", count(family.levels.nodes as u64, "node"))
         })
         .collect();
-    let is_ready = now.families.iter().any(|of| of.levels.ready > 0);
-    let peers: usize = now.families.iter().map(|of| of.levels.peers).sum();
+    let is_ready = now.families.iter().any(|family| family.levels.ready > 0);
+    let peers: usize = now.families.iter().map(|family| family.levels.peers).sum();
     let (_, median) = now.rtt[0];
     let rtt = if median.is_zero() { "unknown".to_owned() } else { format!("{} ms", median.as_millis()) };
     let per_second = |now: u64, before: u64| {

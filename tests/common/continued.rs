@@ -1,21 +1,21 @@
-//! Nodes that are stopped and continued from their checkpoints. Whoever takes it in needs `scenario`
-//! beside it, in the root of its crate.
+//! Nodes that are stopped and continued from their checkpoints. A test that includes this file needs
+//! `scenario` beside it, in the root of its crate.
 #![allow(unreachable_pub, reason = "every user takes a part of it")]
 
 use dht_proto::Node;
 
 use crate::scenario::node::{Chip, Interlude};
 
-/// Ends the node and continues it.
-pub fn reborn(node: &mut Node) {
+/// Stops the node and continues it from its checkpoint.
+pub fn continue_node(node: &mut Node) {
     *node = Node::from_checkpoint(&node.checkpoint()).expect("a node can continue from what it writes");
 }
 
-pub struct Reborn;
+pub struct Continued;
 
-impl Interlude for Reborn {
+impl Interlude for Continued {
     fn heap(&self, node: &mut Node) {
-        reborn(node);
+        continue_node(node);
     }
 
     fn chip(&self, node: &mut Node<Chip>) {

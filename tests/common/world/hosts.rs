@@ -1,4 +1,4 @@
-//! Who lives in a world, and what lies between them.
+//! The hosts of a world, and the network between them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use dht_proto::{AddressPolicy, Config, Limits, NodeId};
 
 use crate::scenario::script::{Script, infohash};
 
-/// Shares of datagrams that are lost.
+/// The shares of datagrams that are lost.
 const LOSSES: [f64; 8] = [0.0, 0.0, 0.0, 0.0, 0.02, 0.1, 0.4, 1.0];
 
 pub fn network(script: &mut Script<'_>) -> Network {
@@ -90,9 +90,9 @@ fn limits(size: u8) -> Limits {
     limits
 }
 
-/// Gives a host a place: in a network of its own, behind the translator of another host, or at
-/// an address that it shares with others but for the port.
-pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> HostId {
+/// Gives a host an address: in a subnet of its own, behind the NAT of another host, or
+/// shared with others but for the port.
+pub fn place(world: &mut World, profile: Profile, script: &mut Script<'_>) -> HostId {
     let translators: Vec<HostId> = world.hosts().filter(|host| world.is_behind_nat(*host)).collect();
     let config = &profile.config;
     match script.byte() {
@@ -109,8 +109,8 @@ pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> H
     }
 }
 
-/// A host that follows a script, among hosts at `addrs`.
-pub fn villain(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>) -> HostId {
+/// Creates an adversary among hosts at `addrs`.
+pub fn adversary(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>) -> HostId {
     let (kind, interval) = (script.byte(), Duration::from_millis(100 + 20 * u64::from(script.byte())));
     let (id, victim) = (world.rng().id(), addrs[script.below(addrs.len())]);
     let lie = match kind % 10 {

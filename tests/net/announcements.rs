@@ -1,4 +1,4 @@
-//! What is kept up, over real sockets on loopback: rounds that are given up, and callers that share it.
+//! Announcements over real sockets on loopback: replaced ones, and callers that share one.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -22,8 +22,8 @@ impl Neighbour {
         Self { socket, addr }
     }
 
-    /// The next query of this method. It answers others in the meantime.
-    fn asked(&self, method: &str) -> (Packet, SocketAddr) {
+    /// Returns the next query of this method, and answers others until then.
+    fn query(&self, method: &str) -> (Packet, SocketAddr) {
         let mut buffer = [0; 1500];
         loop {
             let (len, from) = self.socket.recv_from(&mut buffer).expect("it is asked");
@@ -39,40 +39,40 @@ impl Neighbour {
         self.socket.send_to(&query.answer(&ID, fields), from).unwrap();
     }
 
-    /// Tells of a peer, and returns the announce that follows.
+    /// Returns a peer to the node, and returns the announce that follows.
     fn announced(&self, peer: SocketAddr) -> (Packet, SocketAddr) {
-        let query = self.asked("get_peers");
+        let query = self.query("get_peers");
         self.answer(&query, &join(&[b"5:token1:x", &value_list(&[peer])]));
-        self.asked("announce_peer")
+        self.query("announce_peer")
     }
 }
 
 #[test]
-fn a_round_reports_nothing_of_one_that_was_given_up() {
+fn a_republish_reports_only_its_own_acknowledgements() {
     let (neighbour, peer) = (Neighbour::new(), "127.0.0.1:4321".parse().unwrap());
     let dht = builder().spawn().unwrap();
     dht.add_node(neighbour.addr).wait().unwrap();
     let _first = dht.start_announcing(HASH, Announce::port(1001));
     assert_eq!(neighbour.announced(peer).0.int("a.port"), Some(1001));
 
-    // The round is under way and has found the peer, when another takes its place.
-    let mut rounds = dht.start_announcing(HASH, Announce::port(1002));
+    // The announce is running and has found the peer when another replaces it.
+    let mut announcement = dht.start_announcing(HASH, Announce::port(1002));
     let announced = neighbour.announced(peer);
     assert_eq!(announced.0.int("a.port"), Some(1002));
     neighbour.answer(&announced, b"");
-    let round = rounds.recv_timeout(PATIENCE).unwrap();
+    let round = announcement.recv_timeout(PATIENCE).unwrap();
     assert_eq!((round.peers, round.acknowledged), (vec![peer], vec![neighbour.addr]));
 }
 
 #[test]
-fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
+fn an_earlier_announcement_takes_effect_when_the_newest_is_dropped() {
     let dht = builder().spawn().unwrap();
-    let keep = |port| dht.start_announcing(HASH, Announce::port(port));
+    let start = |port| dht.start_announcing(HASH, Announce::port(port));
     let port = || announces(&dht)[0].announce.port;
-    let (first, second, third) = (keep(1001), keep(1002), keep(1003));
+    let (first, second, third) = (start(1001), start(1002), start(1003));
     assert_eq!(port(), 1003);
     drop(second);
-    assert_eq!(port(), 1003, "the last to come is still there");
+    assert_eq!(port(), 1003, "the newest is still there");
     drop(third);
     assert_eq!(port(), 1001);
     drop(first);

@@ -1,4 +1,4 @@
-//! Announces that are kept up: when their rounds come, how many at a time, and when none do.
+//! Announcements: when they are repeated, how many at a time, and when they are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ fn keep_many<S: Storage>(stage: &mut Stage<S>, indices: Range<usize>) {
     }
 }
 
-/// The rounds that were reported, of one announce or all.
+/// Returns the reports of republishes, of one announcement or all.
 fn rounds<S: Storage>(stage: &Stage<S>, of: Option<PublicationId>) -> Vec<LookupReport> {
     let done = stage.events.iter().filter_map(|event| match event {
         Event::LookupDone { report, .. } if report.publication.is_some() => Some(*report),
@@ -33,7 +33,7 @@ fn rounds<S: Storage>(stage: &Stage<S>, of: Option<PublicationId>) -> Vec<Lookup
     done.filter(|report| of.is_none() || report.publication == of).collect()
 }
 
-/// When the first `get_peers` of each round was sent.
+/// Returns the times of the first `get_peers` of each republish.
 fn starts<S: Storage>(stage: &Stage<S>, infohash: InfoHash) -> Vec<Instant> {
     let asked = stage.sent.iter().filter(|sent| sent.what == What::GetPeers(infohash)).map(|sent| sent.at);
     asked.fold(Vec::new(), |mut starts, at| {
@@ -49,7 +49,7 @@ fn hash(index: usize) -> InfoHash {
 }
 
 #[test]
-fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
+fn l_10_an_announcement_is_repeated_every_15_minutes_until_it_is_stopped() {
     let mut stage = Stage::joined(100);
     for host in stage.hosts.values_mut() {
         host.peers = vec![SocketAddr::from(([70, 1, 2, 3], 7000))];
@@ -78,7 +78,7 @@ fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
     assert!(state.due.unwrap() > stage.now && state.last.unwrap().ended < stage.now);
 
     assert!(stage.act(|node, _| node.stop_announcing(kept)));
-    assert!(!stage.act(|node, _| node.stop_announcing(kept)), "an id is not used twice");
+    assert!(!stage.act(|node, _| node.stop_announcing(kept)), "an id is not reused");
     let stopped = stage.now;
     stage.run(2 * HOUR);
     assert_eq!(stage.count(stopped, |sent| sent.is_get_peers() || sent.is_announce()), 0);
@@ -86,11 +86,11 @@ fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
 }
 
 #[test]
-fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
+fn a_republish_names_its_announcement_and_ends_silently_with_it() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(ms(200));
-    let lookup = stage.node.announcements().next().unwrap().round.expect("it is under way");
+    let lookup = stage.node.announcements().next().unwrap().round.expect("it is running");
     assert_eq!(stage.node.lookup_report(lookup).unwrap().publication, Some(kept));
     let (events, stopped) = (stage.events.len(), stage.now);
     assert!(stage.act(|node, _| node.stop_announcing(kept)));
@@ -101,7 +101,7 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
     }));
     assert_eq!(stage.count(stopped, |sent| sent.is_get_peers() || sent.is_announce()), 0);
 
-    // Another lookup of the user's is nobody's round; to cancel one round leaves the next.
+    // A lookup of the user is not a republish; cancelling one republish does not stop the next.
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     assert_eq!(stage.finish(lookup).publication, None);
     stage.run(secs(10));
@@ -116,7 +116,7 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
 }
 
 #[test]
-fn c_11_a_torrent_has_one_announce_and_limits_are_told() {
+fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let mut short = limits();
     short.publications = 2;
     let mut stage = Stage::with_limits(config(), &short);
@@ -147,7 +147,7 @@ fn c_11_a_torrent_has_one_announce_and_limits_are_told() {
 }
 
 #[test]
-fn c_11_a_thousand_announces_are_spread_and_never_come_in_a_burst() {
+fn c_11_a_thousand_announcements_are_spread_evenly_over_time() {
     const COUNT: usize = 1000;
     let mut stage = Stage::new(config());
     stage.join(400);
@@ -177,8 +177,8 @@ fn c_11_a_thousand_announces_are_spread_and_never_come_in_a_burst() {
     );
     assert!(*most <= 100, "{most} datagrams in one second");
     assert!(total / 3000 <= 40);
-    assert_eq!(last.len(), COUNT, "all of them had their turn");
-    // 1000 of them take 1280 s; newcomers and the overdue share the beginning.
+    assert_eq!(last.len(), COUNT, "all of them were announced");
+    // 1000 of them take 1280 s; new and overdue ones share the beginning.
     assert!(pauses.iter().all(|pause| *pause < secs(2000)), "{:?}", pauses.iter().max());
     assert!(rounds(&stage, None).iter().all(|report| report.acknowledged == 8));
     // The newest came first.
@@ -187,7 +187,7 @@ fn c_11_a_thousand_announces_are_spread_and_never_come_in_a_burst() {
 }
 
 #[test]
-fn c_11_fifty_announces_have_their_first_rounds_at_once() {
+fn c_11_fifty_announcements_are_first_announced_within_seconds() {
     let mut stage = Stage::with_limits(config(), &Limits::default());
     stage.join(300);
     let begun = stage.now;
@@ -198,7 +198,7 @@ fn c_11_fifty_announces_have_their_first_rounds_at_once() {
         _ => None,
     });
     let started = started.collect::<BTreeSet<_>>().len();
-    assert!((28..=32).contains(&started), "{started} in half of the 64 lookups, less what else goes on");
+    assert!((28..=32).contains(&started), "{started} in half of the 64 lookups, except for other traversals");
     let begun = stage.now;
     while rounds(&stage, None).len() < 50 && stage.now < begun + HOUR {
         stage.run(ms(100));
@@ -210,9 +210,9 @@ fn c_11_fifty_announces_have_their_first_rounds_at_once() {
     assert!(rounds(&stage, None).iter().all(|report| report.acknowledged == 8));
 }
 
-/// Whoever always has another lookup to start takes every slot as soon as it is free.
+/// A user who always has another lookup to start occupies every slot as soon as it is free.
 #[test]
-fn c_11_a_user_who_takes_every_slot_leaves_one_to_the_rounds() {
+fn c_11_one_slot_is_left_to_republishes_when_user_lookups_take_all_others() {
     const COUNT: usize = 40;
     let mut stage = Stage::joined(300);
     let mut lookups = 0_usize;
@@ -231,12 +231,12 @@ fn c_11_a_user_who_takes_every_slot_leaves_one_to_the_rounds() {
     }
     let targets: BTreeSet<NodeId> = rounds(&stage, None).iter().map(|report| report.target).collect();
     println!("{} announces beside {} lookups in two minutes", targets.len(), fill(&mut stage));
-    assert_eq!(targets.len(), COUNT, "each has had its first round");
-    assert!(fill(&mut stage) > 1000, "and lookups went on");
+    assert_eq!(targets.len(), COUNT, "each has been announced once");
+    assert!(fill(&mut stage) > 1000, "and lookups continued");
 }
 
 #[test]
-fn c_11_beside_a_thousand_announces_the_user_is_served_at_once() {
+fn c_11_user_lookups_start_at_once_beside_a_thousand_announcements() {
     let mut stage = Stage::new(config());
     stage.join(400);
     keep_many(&mut stage, 0..1000);
@@ -252,9 +252,9 @@ fn c_11_beside_a_thousand_announces_the_user_is_served_at_once() {
     assert!(slowest < secs(2), "{slowest:?}");
 }
 
-/// A user who looks up all the time leaves no new endpoints for anybody else.
+/// A user who looks up all the time leaves no budget of new endpoints for republishes.
 #[test]
-fn c_11_a_busy_user_does_not_starve_the_rounds() {
+fn c_11_continuous_user_lookups_do_not_starve_republishes() {
     let mut config = config();
     (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
     let mut stage = Stage::new(config);
@@ -270,13 +270,13 @@ fn c_11_a_busy_user_does_not_starve_the_rounds() {
         stage.run(ms(500));
     }
     let count = rounds(&stage, None).len() - before;
-    println!("{count} rounds in ten minutes beside {lookups} lookups");
-    // One in 16 s is what the budget allows, ten more are for the patience.
+    println!("{count} republishes in ten minutes beside {lookups} lookups");
+    // The budget allows one in 16 s; ten more start because they have waited too long.
     assert!((15..=30).contains(&count), "{count}");
 }
 
 #[test]
-fn c_11_rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
+fn c_11_republishes_wait_while_the_link_is_down_and_continue_afterwards() {
     let mut stage = Stage::joined(100);
     keep_many(&mut stage, 0..20);
     stage.run(secs(600));
@@ -285,7 +285,7 @@ fn c_11_rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
     let cut = stage.now;
     stage.run(HOUR);
     let in_vain = stage.count(cut + secs(300), |sent| sent.is_get_peers());
-    assert_eq!(in_vain, 0, "nothing is looked up in vain for an hour");
+    assert_eq!(in_vain, 0, "no lookup is started in vain for an hour");
     stage.is_offline = false;
     let (back, events) = (stage.now, stage.events.len());
     stage.run(secs(120));
@@ -305,7 +305,7 @@ fn c_11_rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
 }
 
 #[test]
-fn c_11_after_sleep_rounds_go_on_as_well() {
+fn c_11_republishes_continue_after_sleep() {
     let mut stage = Stage::joined(60);
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(secs(60));
@@ -319,7 +319,7 @@ fn c_11_after_sleep_rounds_go_on_as_well() {
 }
 
 #[test]
-fn c_11_a_round_that_nobody_confirms_is_repeated_ever_more_seldom() {
+fn c_11_an_unacknowledged_republish_is_repeated_after_growing_pauses() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
     let kept = keep(&mut stage, infohash(1), 4242);
@@ -332,7 +332,7 @@ fn c_11_a_round_that_nobody_confirms_is_repeated_ever_more_seldom() {
     stage.run(secs(480));
     assert_eq!(rounds(&stage, Some(kept))[4].acknowledged, 8);
     stage.run(secs(800));
-    assert_eq!(rounds(&stage, Some(kept)).len(), 5, "then it keeps to its interval again");
+    assert_eq!(rounds(&stage, Some(kept)).len(), 5, "then it returns to its interval");
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn nothing_is_announced_before_the_dht_is_joined() {
 }
 
 #[test]
-fn c_11_the_lookups_of_the_user_take_the_slot_of_a_round() {
+fn c_11_user_lookups_preempt_a_republish() {
     let mut few = limits();
     few.lookups = 1;
     let mut stage = Stage::with_limits(config(), &few);
@@ -358,16 +358,16 @@ fn c_11_the_lookups_of_the_user_take_the_slot_of_a_round() {
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     let refused = stage.act(|node, now| node.get_peers(now, infohash(3)));
     let full = StartError::Full { limit: Limit::Lookups, size: 1 };
-    assert_eq!(refused, Err(full), "one round had one slot");
+    assert_eq!(refused, Err(full), "one republish used one slot");
     assert_eq!(stage.node.announcements().next().unwrap().round, None);
     assert!(stage.finish(lookup).answered >= 8);
     assert_eq!(rounds(&stage, Some(kept)).len(), 0);
     stage.run(secs(30));
-    assert_eq!(rounds(&stage, Some(kept)).len(), 1, "the round comes later");
+    assert_eq!(rounds(&stage, Some(kept)).len(), 1, "the republish is delayed");
 }
 
 #[test]
-fn c_11_a_read_only_node_in_fixed_memory_keeps_announces_up() {
+fn c_11_a_read_only_node_in_fixed_memory_republishes_announcements() {
     let mut config = config();
     config.read_only = true;
     let now = Instant::from_micros(1_000_000);
@@ -384,7 +384,7 @@ fn c_11_a_read_only_node_in_fixed_memory_keeps_announces_up() {
 }
 
 #[test]
-fn equal_seeds_keep_announces_up_alike() {
+fn the_same_seed_republishes_at_the_same_times() {
     let transcript = |count| {
         let mut stage = Stage::with_limits(config(), &Limits::default());
         stage.join(60);

@@ -1,4 +1,4 @@
-//! House-keeping: pings, refreshes and removals, and that they stay within bounds.
+//! Maintenance of the routing table: pings, refreshes and removals, and their bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ fn removed(stage: &Stage, index: usize) -> usize {
     stage.events.iter().filter(is_removal).count()
 }
 
-/// A host in the far half of the id space, as seen from the node: where buckets are wide.
+/// Adds a host in the half of the id space that is far from the node, where buckets are wide.
 fn far_host(stage: &Stage) -> usize {
     let own = stage.node.id(Family::V4);
     (1..).find(|&index| own.common_prefix_len(&id(index)) == 0 && holds(stage, index)).unwrap()
 }
 
 #[test]
-fn the_table_tells_who_comes_and_who_goes() {
+fn nodes_added_and_removed_are_reported() {
     let mut stage = Stage::joined(60);
     stage.at(20).is_dead = true;
     let dead = far_host(&stage);
@@ -34,7 +34,7 @@ fn the_table_tells_who_comes_and_who_goes() {
     let mut known = BTreeSet::new();
     for event in &stage.events {
         match event {
-            Event::NodeAdded { addr, .. } => assert!(known.insert(*addr), "{addr} came twice"),
+            Event::NodeAdded { addr, .. } => assert!(known.insert(*addr), "{addr} was added twice"),
             Event::NodeRemoved { addr, .. } => assert!(known.remove(addr), "{addr} was not there"),
             _ => {}
         }
@@ -52,7 +52,7 @@ fn f_03_dead_nodes_leave_the_table() {
     stage.run(secs(3 * 3600));
     assert!(!holds(&stage, dead));
     assert_eq!(removed(&stage, dead), 1);
-    assert!(stage.node.node_count(Family::V4) >= 20, "and nobody else does");
+    assert!(stage.node.node_count(Family::V4) >= 20, "and no other");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn f_03_dead_nodes_leave_a_tiny_table_as_well() {
 }
 
 #[test]
-fn a_first_node_pings_whoever_can_be_reached_at_once_however_many_could_not() {
+fn a_first_node_pings_a_reachable_contact_at_once_however_many_were_unreachable() {
     for (strangers, pause) in [(10, ms(0)), (20, ms(0)), (20, ms(200)), (20, secs(1)), (40, secs(3))] {
         let mut stage = Stage::new(stage::config());
         for index in 1..=strangers {
@@ -77,14 +77,14 @@ fn a_first_node_pings_whoever_can_be_reached_at_once_however_many_could_not() {
         let begun = stage.now;
         stage.ask(addr(strangers + 1), id(strangers + 1), Method::Ping).unwrap();
         let pings = stage.count(begun, |sent| sent.is_ping() && sent.to == addr(strangers + 1));
-        assert_eq!(pings, 1, "after {strangers} strangers, one each {pause:?}");
+        assert_eq!(pings, 1, "after {strangers} unknown hosts, one each {pause:?}");
         stage.run(RTT);
         assert!(holds(&stage, strangers + 1));
     }
 }
 
 #[test]
-fn a_flood_of_strangers_leaves_half_of_the_allowance_to_lookups() {
+fn a_flood_of_unknown_senders_leaves_half_of_the_allowance_to_lookups() {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
     for index in 2..=1000 {
@@ -106,7 +106,7 @@ fn c_02_silent_nodes_are_pinged_before_they_become_questionable() {
     for _ in 0..20 {
         stage.run(secs(180));
         let good: usize = stage.node.closest_nodes(NodeId::ZERO, Family::V4).count();
-        assert_eq!(good, 8, "there are always good nodes to name");
+        assert_eq!(good, 8, "there are always good nodes to list");
     }
     let count = stage.node.node_count(Family::V4);
     let pings = stage.count(begun, Sent::is_ping);
@@ -117,7 +117,7 @@ fn c_02_silent_nodes_are_pinged_before_they_become_questionable() {
 fn r_11_quiet_buckets_are_refreshed_with_targets_in_their_range() {
     let mut stage = Stage::joined(200);
     stage.run(secs(60));
-    // The nodes of one bucket live, but nobody changes there: pings do not count if all are silent.
+    // The nodes of one bucket are alive, but none is replaced: pings do not count if all are silent.
     let own = stage.node.id(Family::V4);
     stage.hosts.values_mut().filter(|host| own.common_prefix_len(&host.id) == 1).for_each(|host| {
         host.is_dead = true;
@@ -161,7 +161,7 @@ fn r_10_a_bucket_in_use_is_not_refreshed() {
 fn r_15_and_r_18_a_known_id_does_not_move_to_another_address() {
     let mut stage = Stage::joined(40);
     let known = far_host(&stage);
-    // An unknown host takes the id of a known one.
+    // An unknown host uses the id of a known one.
     stage.hosts.insert(addr(900), stage::Host::honest(id(known)));
     stage.ask(addr(900), id(known), Method::Ping);
     stage.act(|node, now| node.add_node(now, addr(900)).unwrap());
@@ -181,7 +181,7 @@ fn r_16_b45_08_a_node_that_changes_its_id_leaves_and_its_new_id_is_not_kept() {
 }
 
 #[test]
-fn r_17_a_query_alone_brings_nobody_into_the_table() {
+fn r_17_a_query_alone_adds_no_node_to_the_table() {
     let mut stage = Stage::joined(40);
     let before = stage.node.node_count(Family::V4);
     for index in 1000..1100 {
@@ -240,7 +240,7 @@ fn b43_04_a_node_that_becomes_read_only_leaves_the_table() {
 }
 
 #[test]
-fn r_09_strangers_cause_no_storm_of_pings() {
+fn r_09_queries_of_unknown_nodes_cause_no_storm_of_pings() {
     let mut stage = Stage::joined(300);
     stage.run(secs(600));
     let begun = stage.now;
@@ -251,13 +251,13 @@ fn r_09_strangers_cause_no_storm_of_pings() {
         stage.run(ms(90));
     }
     let pings = stage.count(begun, Sent::is_ping);
-    assert!(pings < 1500, "{pings} pings: more than one under way in each bucket");
-    assert!(stage.node.node_count(Family::V4) * 10 >= before * 9, "and nobody is driven out");
+    assert!(pings < 1500, "{pings} pings: more than one in flight in each bucket");
+    assert!(stage.node.node_count(Family::V4) * 10 >= before * 9, "and no entry is evicted");
 }
 
-/// Every node of the full bucket is silent in turn, so that there is always something to be tested.
+/// The nodes of the full bucket are silent in turn, so that there is always one to be pinged.
 #[test]
-fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
+fn r_09_a_full_bucket_has_at_most_one_ping_in_flight() {
     let mut small = stage::limits();
     (small.nodes_v4, small.replacements) = (64, 64);
     let mut stage = Stage::with_limits(stage::config(), &small);
@@ -270,7 +270,7 @@ fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
     assert_eq!(far(&stage), 8);
     let (begun, mut died) = (stage.now, BTreeMap::new());
     for index in (1000..20_000).filter(|index| is_far(&id(*index))) {
-        // One newcomer in three answers; a known one falls silent now and then.
+        // One new host in three answers; sometimes a known one stops answering.
         if index % 3 == 0 {
             stage.host(index);
             stage.at(index).is_listed = false;
@@ -286,7 +286,7 @@ fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
     let (mut free, mut pings) = (begun, 0);
     for ping in stage.sent.iter().filter(|sent| sent.at >= begun && sent.is_ping()) {
         let host = stage.hosts.get(&ping.to);
-        // All strangers that never answer are in it.
+        // All hosts that never answer are in it.
         if host.is_none_or(|host| is_far(&host.id)) {
             assert!(ping.at >= free, "{ping:?} before {free:?}");
             let is_answered =
@@ -300,17 +300,17 @@ fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
 }
 
 #[test]
-fn a_stranger_that_never_answers_is_not_pinged_for_ever() {
+fn an_unknown_node_that_never_answers_is_not_pinged_for_ever() {
     let mut stage = Stage::new(stage::config());
     stage.ask(addr(7), id(7), Method::Ping);
     let begun = stage.now;
     stage.run(secs(12 * 3600));
     let pings = stage.count(begun, |sent| sent.to == addr(7) && sent.is_ping());
-    assert!((1..=8).contains(&pings), "{pings} pings, though nobody else was heard either");
+    assert!((1..=8).contains(&pings), "{pings} pings, though no other node answered either");
 }
 
 #[test]
-fn r_20_b45_10_our_own_outage_is_held_against_nobody() {
+fn r_20_b45_10_nodes_are_not_penalised_for_our_own_outage() {
     let mut stage = Stage::joined(100);
     let before: BTreeSet<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
     stage.is_offline = true;
@@ -321,14 +321,14 @@ fn r_20_b45_10_our_own_outage_is_held_against_nobody() {
     assert!(stage.node.stats().excused > 0);
     let (pings, all) = (stage.count(begun, Sent::is_ping), stage.count(begun, |_| true));
     assert!(pings <= 2 * 360 + 60, "{pings} pings: one in ten seconds after the first minute");
-    assert!(all < 2 * 1800, "{all} queries in two hours into the void");
+    assert!(all < 2 * 1800, "{all} queries in two hours without any answer");
     stage.is_offline = false;
     stage.run(secs(1200));
     assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8);
 }
 
 #[test]
-fn r_20_a_failure_counts_when_others_were_heard_since() {
+fn r_20_a_failure_counts_if_other_nodes_have_answered_since() {
     let mut stage = Stage::joined(100);
     let dead = far_host(&stage);
     stage.at(dead).is_dead = true;
@@ -341,7 +341,7 @@ fn r_20_a_failure_counts_when_others_were_heard_since() {
 }
 
 #[test]
-fn c_15_a_resumed_host_checks_whom_it_knows() {
+fn c_15_a_resumed_host_pings_the_nodes_of_its_table() {
     let mut stage = Stage::joined(60);
     stage.run(secs(30));
     let count = stage.node.node_count(Family::V4);
@@ -353,8 +353,8 @@ fn c_15_a_resumed_host_checks_whom_it_knows() {
     let asked: BTreeSet<_> = stage.sent.iter().filter(|s| s.at >= begun).map(|s| s.to).collect();
     assert!(asked.len() * 10 >= count * 9, "{} of {count}", asked.len());
     assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8);
-    assert!(stage.node.node_count(Family::V4) >= count, "sleep is held against nobody");
-    // The clock of the caller goes on as it was.
+    assert!(stage.node.node_count(Family::V4) >= count, "no node is penalised for sleep");
+    // The clock of the caller continues as before.
     assert!(stage.node.poll_timeout().unwrap() < stage.now + secs(3600));
 }
 
@@ -384,14 +384,14 @@ fn l_09_an_unreachable_node_fails_without_its_timeout() {
     assert_eq!(stage.node.query_count(), open - 1);
     stage.act(|node, now| node.handle_unreachable(now, addr(gone)));
     stage.act(|node, now| node.handle_unreachable(now, addr(4711)));
-    assert_eq!(stage.node.stats().unreachable, 1, "nothing was asked of them");
+    assert_eq!(stage.node.stats().unreachable, 1, "no query was sent to them");
 }
 
 #[test]
-fn the_budget_of_new_endpoints_holds_whatever_a_lookup_wants() {
+fn the_budget_of_new_endpoints_limits_every_lookup() {
     let mut stage = Stage::joined(20);
     stage.run(secs(60));
-    // Everybody lists eight hosts that nobody knows.
+    // Every host lists eight unknown hosts.
     let mut next = 10_000;
     let mut fresh = |count: usize| {
         next += count;
@@ -436,7 +436,7 @@ fn a_node_of_a_port_message_is_pinged_and_kept_if_it_answers() {
 }
 
 #[test]
-fn a_node_that_answers_nobody_for_an_hour_sends_little() {
+fn an_idle_node_sends_little_in_an_hour() {
     let mut stage = Stage::joined(300);
     stage.run(secs(600));
     let begun = stage.now;

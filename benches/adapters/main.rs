@@ -1,8 +1,9 @@
-//! Overhead of the adapters: latency of a command, and the cost of idling.
+//! Overhead of the adapters: latency of a command, the cost of idling, and that of an answer under load.
 //!
 //! ```text
 //! cargo bench --all-features --bench adapters -- latency [COMMANDS]
 //! cargo bench --all-features --bench adapters -- idle [SECONDS [NODES]]
+//! cargo bench --features tokio --bench adapters -- load [ROUNDS [QUERIES]]
 //! ```
 //!
 //! - `latency`: the time from a call of `ping` on an idle node until a socket receives the query.
@@ -10,9 +11,13 @@
 //! - `idle`: unused nodes on loopback that know one another: wake-ups in an hour, datagrams sent, and
 //!   processor time of each. Only maintenance wakes them, their own and that of the others. Beside
 //!   them, a node that knows no other.
+//! - `load` (Linux): processor time of the serving thread for an answer, with more queries waiting than it can
+//!   answer. Beside it, echo servers that send as many bytes.
 
-#[path = "common/args.rs"]
+#[path = "../common/args.rs"]
 mod args;
+#[cfg(target_os = "linux")]
+mod load;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
@@ -30,7 +35,7 @@ const BETWEEN: Duration = Duration::from_millis(3);
 
 fn main() {
     let (args, is_test) = args();
-    let name = args.iter().find(|arg| ["latency", "idle"].contains(&arg.as_str()));
+    let name = args.iter().find(|arg| ["latency", "idle", "load"].contains(&arg.as_str()));
     let numbers: Vec<u32> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     let number = |at: usize, default, tiny| {
         numbers.get(at).copied().filter(|_| name.is_some()).unwrap_or(if is_test { tiny } else { default })
@@ -43,6 +48,10 @@ fn main() {
     if runs("idle") {
         let (time, nodes) = (Duration::from_secs(number(0, 300, 1).into()), number(1, 20, 3));
         idle(&runtime, time, nodes);
+    }
+    #[cfg(target_os = "linux")]
+    if runs("load") {
+        load::load(number(0, 25, 1), number(1, 20_000, 500));
     }
 }
 

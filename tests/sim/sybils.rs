@@ -1,4 +1,4 @@
-//! Lookups under siege, and the estimate of the network's size by which they notice. The bench `attacks`
+//! Lookups under attack, and the estimate of the network's size by which they notice. The bench `attacks`
 //! prints the same at length.
 
 use std::rc::Rc;
@@ -15,25 +15,25 @@ use crate::lab::secs;
 
 const SEEDS: u64 = 3;
 
-/// A smaller siege than that of the bench.
-fn siege(attackers: usize, strategy: SybilStrategy) -> SybilAttack {
+/// Returns a smaller attack than that of the bench.
+fn attack(attackers: usize, strategy: SybilStrategy) -> SybilAttack {
     SybilAttack { honest: 1000, attackers, strategy, ..SybilAttack::default() }
 }
 
-fn outcomes(siege: &SybilAttack) -> Vec<Outcome> {
-    (1..=SEEDS).map(|seed| siege.run(seed)).collect()
+fn outcomes(attack: &SybilAttack) -> Vec<Outcome> {
+    (1..=SEEDS).map(|seed| attack.run(seed)).collect()
 }
 
-/// Every lookup finds the peer, and announces stand at `least` honest hosts.
-fn assert_held(siege: &SybilAttack, least: usize) {
-    for outcome in outcomes(siege) {
-        assert!(outcome.found && outcome.honest_announces >= least, "{outcome:?} of {siege:?}");
+/// Checks that every lookup finds the peer, and that announces are stored at `least` honest hosts.
+fn assert_held(attack: &SybilAttack, least: usize) {
+    for outcome in outcomes(attack) {
+        assert!(outcome.found && outcome.honest_announces >= least, "{outcome:?} of {attack:?}");
     }
 }
 
-fn secure(mut siege: SybilAttack) -> SybilAttack {
-    siege.config.enforce_secure_ids = true;
-    siege
+fn secure(mut attack: SybilAttack) -> SybilAttack {
+    attack.config.enforce_secure_ids = true;
+    attack
 }
 
 fn is_near(size: NetworkSize, nodes: u64) -> bool {
@@ -41,37 +41,38 @@ fn is_near(size: NetworkSize, nodes: u64) -> bool {
 }
 
 #[test]
-fn h_01_eight_sybils_of_one_network_hide_nothing() {
-    assert_held(&SybilAttack { is_one_subnet: true, ..siege(8, SybilStrategy::Mutual) }, 8);
+fn h_01_eight_sybils_of_one_subnet_hide_no_peer() {
+    assert_held(&SybilAttack { is_one_subnet: true, ..attack(8, SybilStrategy::Mutual) }, 8);
 }
 
 #[test]
-fn h_02_sybils_that_name_each_other_hide_nothing() {
+fn h_02_sybils_that_list_each_other_hide_no_peer() {
     for attackers in [8, 20] {
-        assert_held(&siege(attackers, SybilStrategy::Mutual), 8);
+        assert_held(&attack(attackers, SybilStrategy::Mutual), 8);
     }
 }
 
 #[test]
-fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
+fn h_02_sybils_that_list_nonexistent_nodes_hide_no_peer() {
     for attackers in [8, 20] {
-        let siege = siege(attackers, SybilStrategy::Junk);
-        assert_held(&siege, 8);
-        // Nor do they have much sent.
-        assert!(outcomes(&siege).iter().all(|outcome| outcome.datagrams < 150));
+        let attack = attack(attackers, SybilStrategy::Junk);
+        assert_held(&attack, 8);
+        // They do not cause many datagrams either.
+        assert!(outcomes(&attack).iter().all(|outcome| outcome.datagrams < 150));
     }
 }
 
 #[test]
-fn h_02_silent_sybils_hide_nothing() {
+fn h_02_silent_sybils_hide_no_peer() {
     for attackers in [8, 20] {
-        assert_held(&siege(attackers, SybilStrategy::Silent), 8);
+        assert_held(&attack(attackers, SybilStrategy::Silent), 8);
     }
 }
 
-/// What honest nodes list beside silent Sybils is queried too, even if all that they listed first was silent.
+/// Nodes that honest ones list beside silent Sybils are queried too, even if those listed first were all
+/// silent.
 #[test]
-fn h_02_honest_nodes_that_list_silent_sybils_are_heard() {
+fn h_02_honest_nodes_that_list_silent_sybils_are_used() {
     let silent = SybilAttack { attackers: 300, strategy: SybilStrategy::Silent, ..SybilAttack::default() };
     for seed in [24, 43, 57, 58] {
         let outcome = silent.run(seed);
@@ -80,26 +81,26 @@ fn h_02_honest_nodes_that_list_silent_sybils_are_heard() {
 }
 
 #[test]
-fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
+fn h_02_sybils_with_secure_ids_hide_no_peer_under_enforcement() {
     for strategy in [SybilStrategy::Mutual, SybilStrategy::Junk, SybilStrategy::Silent] {
-        assert_held(&secure(siege(8, strategy)), 8);
+        assert_held(&secure(attack(8, strategy)), 8);
     }
 }
 
-/// Whoever stays below what is suspicious leaves room for honest nodes.
+/// Sybils that are too few to be suspicious leave room for honest nodes.
 #[test]
-fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
-    let careful = SybilAttack { cautious: Some(4.0), ..siege(0, SybilStrategy::Mutual) };
+fn h_03_sybils_too_few_to_be_detected_do_not_hide_a_torrent() {
+    let careful = SybilAttack { cautious: Some(4.0), ..attack(0, SybilStrategy::Mutual) };
     for outcome in outcomes(&careful) {
         assert!(outcome.found && outcome.honest_announces >= 2, "{outcome:?}");
     }
 }
 
 #[test]
-fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
+fn h_04_liars_that_list_a_victim_cause_at_most_four_datagrams_to_it() {
     for is_subnet in [false, true] {
         for attackers in [1, 20] {
-            for outcome in outcomes(&siege(attackers, SybilAttack::victim(is_subnet))) {
+            for outcome in outcomes(&attack(attackers, SybilAttack::victim(is_subnet))) {
                 let sent = outcome.to_victim[usize::from(is_subnet)];
                 assert!(sent <= 4, "{sent} of {attackers} liars");
             }
@@ -108,30 +109,30 @@ fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
 }
 
 #[test]
-fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() {
-    let crowding = |siege: &SybilAttack, seed| {
-        let mut stage = siege.build(seed);
-        let search = stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
-        let report = search.report().expect("it has ended");
+fn h_05_a_lookup_reports_the_probability_that_its_closest_nodes_are_as_close_by_chance() {
+    let crowding = |attack: &SybilAttack, seed| {
+        let mut stage = attack.build(seed);
+        let lookup = stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
+        let report = lookup.report().expect("it has ended");
         let [size, _] = report.network_size;
         assert!(size.is_some_and(|size| is_near(size, 1000)), "{size:?}");
         report.crowding.expect("the size of the network is known")
     };
     for seed in 1..=SEEDS {
-        assert!(crowding(&siege(8, SybilStrategy::Mutual), seed) < 1000);
-        assert!(crowding(&siege(0, SybilStrategy::Mutual), seed) > 10_000);
+        assert!(crowding(&attack(8, SybilStrategy::Mutual), seed) < 1000);
+        assert!(crowding(&attack(0, SybilStrategy::Mutual), seed) > 10_000);
     }
 }
 
-/// Nothing odd, nothing spent.
+/// Without an attack the defence costs nothing.
 #[test]
-fn h_05_where_nobody_attacks_no_region_is_searched() {
-    for outcome in outcomes(&siege(0, SybilStrategy::Mutual)) {
+fn h_05_without_an_attack_no_region_is_searched() {
+    for outcome in outcomes(&attack(0, SybilStrategy::Mutual)) {
         assert!(outcome.found && outcome.honest_announces == 8 && outcome.datagrams <= 32, "{outcome:?}");
     }
 }
 
-/// What nodes of a world think how many there are.
+/// Returns the estimates of the network's size by nodes of a world.
 fn sizes(count: usize, seed: u64) -> Vec<NetworkSize> {
     let mut world = World::new(seed, Network::internet());
     let (small, whole) = (Arc::new(Profile::of_world(count)), Arc::new(Profile::default()));
@@ -159,20 +160,20 @@ fn assert_known(count: usize, seed: u64) {
     let mean = sizes.iter().map(|size| size.nodes).sum::<u64>() as f64 / sizes.len() as f64;
     println!("{count}: {mean:.0} in the mean, {:?} the first", sizes[0]);
     assert!((mean / count as f64 - 1.0).abs() < 0.25, "{mean} of {count}: {sizes:?}");
-    // Those that joined when the world was small have not forgotten all of that.
+    // Estimates of nodes that joined when the world was small still reflect that.
     let is_near = |size: &NetworkSize| (size.nodes as f64 / count as f64 - 1.0).abs() < 0.65;
     assert!(sizes.iter().all(is_near), "{sizes:?}");
 }
 
 #[test]
-fn h_06_nodes_know_about_how_many_there_are() {
+fn h_06_nodes_estimate_the_size_of_the_network() {
     assert_known(100, 1);
     assert_known(400, 2);
 }
 
-/// Hosts that know each other, so that lookups find those that are closest.
+/// Creates hosts that know each other, so that lookups find the closest ones.
 #[test]
-fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
+fn h_06_new_nodes_estimate_the_size_of_any_network_after_sixteen_lookups() {
     for (count, seed) in [(100, 3), (1000, 4), (10_000, 5), (100_000, 6)] {
         let mut world = World::new(seed, Network::internet());
         let mut rng = SimRng::new(seed);
@@ -194,16 +195,16 @@ fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
 }
 
 #[test]
-fn h_06_besieged_targets_do_not_move_the_estimate() {
-    let siege = siege(100, SybilStrategy::Mutual);
-    let mut stage = siege.build(1);
+fn h_06_attacked_targets_do_not_shift_the_estimate() {
+    let attack = attack(100, SybilStrategy::Mutual);
+    let mut stage = attack.build(1);
     let size = |world: &World| world.node(stage.client).and_then(|node| node.network_size(Family::V4));
     let before = size(&stage.world).expect("it has joined");
     for _ in 0..20 {
         stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
     }
     assert_eq!(size(&stage.world), Some(before));
-    // Other targets sharpen it.
+    // Lookups of other targets improve the estimate.
     for target in 1..=20 {
         stage.world.lookup(stage.client, Lookup::FindNode(NodeId::from_bytes([target * 11; 20])));
     }
@@ -212,8 +213,8 @@ fn h_06_besieged_targets_do_not_move_the_estimate() {
 }
 
 #[test]
-fn h_06_the_estimate_outlives_a_restart() {
-    let stage = siege(0, SybilStrategy::Mutual).build(1);
+fn h_06_the_estimate_survives_a_restart() {
+    let stage = attack(0, SybilStrategy::Mutual).build(1);
     let node = stage.world.node(stage.client).expect("it is there");
     let size = node.network_size(Family::V4).expect("it has joined");
     let bytes = node.snapshot(0);
@@ -227,7 +228,7 @@ fn h_06_the_estimate_outlives_a_restart() {
     assert!(restored.nodes.abs_diff(size.nodes) <= 2, "{restored:?} {size:?}");
     assert!(restored.standard_error + 1 >= size.standard_error, "{restored:?} {size:?}");
     assert_eq!(heir.network_size(Family::V6), None);
-    // States of before have none.
+    // Older states have no estimate.
     let old = State::parse(b"d2:id20:aaaaaaaaaaaaaaaaaaaa5:nodes0:e").expect("of another client");
     assert_eq!(old.network_size(Family::V4), None);
 }

@@ -1,4 +1,4 @@
-//! The nodes of these worlds.
+//! The hosts of these worlds.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use dht_proto::Limits;
 use dht_proto::sim::{Churn, Growth, Nat, NatKind, Profile, SimRng};
 
 /// Nodes, a share of which is behind NATs.
-pub(crate) struct People {
+pub(crate) struct Hosts {
     /// Share of them behind NATs: 40 % full cones, 40 % port-restricted, 20 % symmetric.
     pub(crate) behind_nat: f64,
     pub(crate) limits: Limits,
     pub(crate) churn: Option<Churn>,
 }
 
-impl People {
+impl Hosts {
     /// The profile of the `index`-th node of a world.
     ///
     /// The first nodes are not behind NATs, so that others can join through them.

@@ -1,4 +1,4 @@
-//! What every node promises, said anew and not taken from the crate.
+//! Invariants of every node, implemented independently of the crate.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +7,8 @@ use std::time::Duration;
 use dht_proto::wire::{Body, Message, Method, ParseError};
 use dht_proto::{AddressPolicy, Config, Instant};
 
-/// Whether a datagram is no longer than it may be: 1024 bytes (BEP 32), or with a stored value as
-/// long as Ethernet takes.
+/// Whether a datagram is within its bound: 1024 bytes (BEP 32), or with a stored value as
+/// long as an Ethernet frame allows.
 pub fn is_short(to: SocketAddr, datagram: &[u8]) -> bool {
     let has_value = match Message::parse(datagram).map(|message| message.body) {
         Ok(Body::Response(response)) => response.value.is_some(),
@@ -25,13 +25,13 @@ pub fn is_short(to: SocketAddr, datagram: &[u8]) -> bool {
         }
 }
 
-/// An answer of up to this many times the query's size goes to anyone.
+/// Answers of up to this many times the query's size are sent to any host.
 const FREE: usize = 3;
 
-/// Answers to more queries than this never wait.
+/// The most queries whose answers wait at a time.
 const MAX_ASKED: usize = 256;
 
-/// Whether a node of this policy may send there.
+/// Whether a node with this policy may send to an address.
 pub fn is_fit(policy: AddressPolicy, to: SocketAddr) -> bool {
     to.port() != 0
         && match to.ip() {
@@ -47,20 +47,20 @@ pub fn is_fit(policy: AddressPolicy, to: SocketAddr) -> bool {
         }
 }
 
-/// What strangers drew from a node: nobody gets an answer who did not ask, and nobody who is not
-/// known to be there draws more than the node may send.
+/// The traffic of a node to unverified hosts: a host receives no answer without a query, and an unverified
+/// one no more bytes than are allowed.
 pub struct Allowances {
     by_endpoint: bool,
     budget: usize,
     asked: VecDeque<Asked>,
-    /// Sources that have proved that they get what is sent to them.
+    /// Sources that have proved that they receive what is sent to them.
     proven: BTreeSet<IpAddr>,
     proven_endpoints: BTreeSet<SocketAddr>,
-    /// When a site drew how many bytes beyond what is free.
+    /// When each subnet was sent how many bytes beyond the free ones.
     drawn: BTreeMap<SocketAddr, VecDeque<(Instant, usize)>>,
 }
 
-/// A query that came.
+/// A received query.
 struct Asked {
     from: SocketAddr,
     transaction: Vec<u8>,
@@ -80,7 +80,7 @@ impl Allowances {
         }
     }
 
-    /// A datagram came; what is no query asks for nothing.
+    /// Records a received datagram if it is a query.
     pub fn heard(&mut self, from: SocketAddr, datagram: &[u8]) {
         let transaction = match Message::parse_prefix(datagram) {
             Ok((Message { transaction, body: Body::Query(_), .. }, _)) => transaction.to_vec(),
@@ -93,25 +93,25 @@ impl Allowances {
         }
     }
 
-    /// An address answered a query of the node, or showed a token of it.
+    /// Records that an address answered a query of the node, or returned its token.
     pub fn proved(&mut self, addr: SocketAddr) {
         self.proven.insert(source(addr.ip()));
         self.proven_endpoints.insert(addr);
     }
 
-    /// The clock of the node jumps: how much was drawn in the last minute is not known any more.
+    /// The clock of the node jumps: the traffic of the last minute is no longer known.
     pub fn forget_times(&mut self) {
         self.drawn.clear();
     }
 
-    /// The node answers.
+    /// Checks an answer of the node.
     pub fn replied(&mut self, to: SocketAddr, transaction: &[u8], len: usize, now: Instant) {
         let mut asked: Vec<_> =
             self.asked.iter_mut().filter(|it| it.from == to && it.transaction == transaction).collect();
-        // Which of several was meant nobody can tell.
+        // It cannot be known which of several queries was meant.
         let longest = asked.iter().map(|it| it.len).max();
         let open = asked.iter_mut().find(|it| !it.is_answered);
-        open.unwrap_or_else(|| panic!("an answer to {to}, who did not ask")).is_answered = true;
+        open.unwrap_or_else(|| panic!("an answer to {to} without a query")).is_answered = true;
         let is_proven = if self.by_endpoint {
             self.proven_endpoints.contains(&to)
         } else {
@@ -120,18 +120,18 @@ impl Allowances {
         if is_proven || longest.is_some_and(|longest| len <= FREE * longest) {
             return;
         }
-        let site = if self.by_endpoint { to } else { SocketAddr::new(site(to.ip()), 0) };
-        let drawn = self.drawn.entry(site).or_default();
+        let subnet = if self.by_endpoint { to } else { SocketAddr::new(subnet(to.ip()), 0) };
+        let drawn = self.drawn.entry(subnet).or_default();
         drawn.push_back((now, len));
         while drawn.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(60)) {
             drawn.pop_front();
         }
         let drawn: usize = drawn.iter().map(|(_, len)| len).sum();
-        assert!(drawn <= self.budget, "{to} has drawn {drawn} bytes in a minute");
+        assert!(drawn <= self.budget, "{to} was sent {drawn} bytes in a minute");
     }
 }
 
-/// What counts as one source where sources are limited: an IPv4 address or a /64.
+/// Returns the unit of source limits: an IPv4 address or a /64.
 fn source(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -142,8 +142,8 @@ fn source(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// What shares one allowance of bytes there: a /24 or a /56.
-fn site(ip: IpAddr) -> IpAddr {
+/// Returns the subnet that shares one allowance of bytes: a /24 or a /56.
+fn subnet(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
@@ -156,12 +156,12 @@ fn site(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The same endpoint of IPv4 whatever family a socket told it in.
+/// Converts an IPv4-mapped endpoint, as dual-stack sockets report it, to IPv4.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// A hash over what came out, to compare runs (FNV-1a).
+/// A hash over the output, to compare runs (FNV-1a).
 #[derive(Clone, Copy)]
 pub struct Transcript(pub u64);
 

@@ -1,0 +1,172 @@
+//! A private network on loopback, for the tests of programs that use the DHT.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+#[cfg(feature = "net")]
+use std::io;
+use std::time::Instant as StdInstant;
+
+use super::error::{CallError, SpawnError};
+use super::handle::builder::Builder;
+use super::handle::dht::Dht;
+use crate::{Config, Family, Limits};
+
+/// Any free port.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Nodes that each node is introduced to.
+const NEIGHBOURS: usize = 32;
+
+/// Nodes that a client starts from.
+const BOOTSTRAPS: usize = 8;
+
+/// The time that [`Testnet::new`] waits for its nodes. They take a fraction of a second unless the machine is busy.
+#[cfg(feature = "net")]
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Nodes on loopback that know each other and nobody else, until they are dropped.
+///
+/// A program under test joins them through [`bootstrap`](Self::bootstrap), with
+/// [`Config::private`](crate::Config::private); [`builder`](Self::builder) describes such a client. Up to 33 nodes all
+/// know each other, so it is certain who stores what. They have small stores: 256 torrents and 256 items each.
+///
+#[cfg_attr(feature = "net", doc = "```")]
+#[cfg_attr(not(feature = "net"), doc = "```ignore")]
+/// use dht_proto::Announce;
+/// use dht_proto::net::Testnet;
+///
+/// let testnet = Testnet::new(10)?;
+/// let (here, there) = (testnet.builder().spawn()?, testnet.builder().spawn()?);
+/// here.announce([7; 20].into(), Announce::port(6881)).wait()?;
+/// assert_eq!(there.get_peers([7; 20].into()).into_iter().next(), Some(([127, 0, 0, 1], 6881).into()));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it ends its nodes"]
+pub struct Testnet {
+    /// The nodes, to be asked what they store, and to be ended one by one.
+    pub nodes: Vec<Dht>,
+}
+
+impl Testnet {
+    /// Starts so many nodes, each in a thread of its own, and blocks until they know each other.
+    ///
+    /// # Errors
+    ///
+    /// See [`SpawnError`]; [`SpawnError::System`] of kind [`TimedOut`](io::ErrorKind::TimedOut) if that takes half a
+    /// minute.
+    #[cfg(feature = "net")]
+    pub fn new(nodes: usize) -> Result<Self, SpawnError> {
+        let testnet = Self::start(nodes, Builder::spawn)?;
+        testnet
+            .wait_timeout(PATIENCE)
+            .map_err(|error| io::Error::new(io::ErrorKind::TimedOut, error.to_string()))?;
+        Ok(testnet)
+    }
+
+    /// Starts so many nodes by `spawn`, in whichever loop that has, and does not wait: `Builder::spawn_tokio` makes
+    /// them tasks of one runtime, `|builder| builder.limits(…).spawn()` gives them other limits.
+    ///
+    /// # Errors
+    ///
+    /// Those of `spawn`; [`SpawnError`] lists them.
+    pub fn start(
+        nodes: usize,
+        mut spawn: impl FnMut(Builder) -> Result<Dht, SpawnError>,
+    ) -> Result<Self, SpawnError> {
+        let mut testnet = Self { nodes: Vec::with_capacity(nodes) };
+        for _ in 0..nodes {
+            let node = spawn(testnet.builder().limits(limits()))?;
+            testnet.nodes.push(node);
+        }
+        let addrs: Vec<SocketAddr> = testnet.addrs().collect();
+        for (at, node) in testnet.nodes.iter().enumerate() {
+            let others = addrs.iter().cycle().skip(at + 1).take(NEIGHBOURS.min(nodes - 1));
+            others.for_each(|&addr| drop(node.add_node(addr)));
+        }
+        Ok(testnet)
+    }
+
+    /// Blocks until all nodes are ready and know each other, at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TimedOut`], and [`CallError::Closed`] if a node has ended.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<(), CallError> {
+        let deadline = StdInstant::now() + timeout;
+        let left = || deadline.saturating_duration_since(StdInstant::now());
+        let wanted = self.wanted();
+        for node in self.nodes.iter().take_while(|_| wanted > 0) {
+            let mut events = node.subscribe();
+            node.ready().wait_timeout(left())?;
+            while node.node_count(Family::V4).wait_timeout(left())? < wanted {
+                events.recv_timeout(left())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, as a task, until all nodes are ready and know each other.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`] if a node has ended.
+    pub async fn ready(&self) -> Result<(), CallError> {
+        let wanted = self.wanted();
+        for node in self.nodes.iter().take_while(|_| wanted > 0) {
+            let mut events = node.subscribe();
+            node.ready().await?;
+            while node.node_count(Family::V4).await? < wanted {
+                events.recv().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses of the nodes.
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.nodes.iter().filter_map(|node| node.local_addr(Family::V4))
+    }
+
+    /// Hosts to start from, as `host:port`: some of the nodes.
+    pub fn bootstrap(&self) -> Vec<String> {
+        self.addrs().take(BOOTSTRAPS).map(|addr| addr.to_string()).collect()
+    }
+
+    /// Starts to describe a client: a node on a free port of loopback that joins this network.
+    pub fn builder(&self) -> Builder {
+        Dht::builder().config(Config::private()).bind(LOOPBACK).bootstrap(self.bootstrap())
+    }
+
+    /// How many nodes each node is to know.
+    fn wanted(&self) -> usize {
+        let others = self.nodes.len().saturating_sub(1);
+        if others > NEIGHBOURS { BOOTSTRAPS } else { others }
+    }
+}
+
+/// Limits with which hundreds of nodes fit into a process.
+fn limits() -> Limits {
+    Limits {
+        nodes_v6: 0,
+        lookups: 16,
+        found: 256,
+        swarms: 256,
+        peers_v4: 2048,
+        peers_v6: 0,
+        sources: 512,
+        contacts: 512,
+        publications: 64,
+        #[cfg(feature = "items")]
+        items: 256,
+        #[cfg(feature = "items")]
+        item_chunks: 2048,
+        #[cfg(feature = "items")]
+        own_items: 32,
+        #[cfg(feature = "items")]
+        own_chunks: 256,
+        ..Limits::default()
+    }
+}
