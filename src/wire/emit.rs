@@ -30,6 +30,7 @@ impl Message<'_> {
 }
 
 /// Writes a whole datagram.
+#[inline]
 fn message(message: &Message<'_>, out: &mut impl Sink) {
     out.put(b"d");
     match &message.body {
@@ -73,6 +74,7 @@ fn requester(message: &Message<'_>, out: &mut impl Sink) {
 }
 
 /// Writes `a` and returns the name of the method.
+#[inline]
 fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
     out.put(b"1:ad");
     if let Method::Put { item: PutItem::Mutable { cas: Some(cas), .. }, .. } = query.method {
@@ -179,6 +181,7 @@ fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut imp
 }
 
 /// Writes `r`.
+#[inline]
 fn returns(response: &Response<'_>, out: &mut impl Sink) {
     out.put(b"1:rd");
     string(b"4:BFpe", response.peers.map(|filter| filter.as_slice()), out);
