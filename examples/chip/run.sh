@@ -61,7 +61,7 @@ inside() {
         -semihosting-config enable=on,target=native -nic tap,ifname=chip0,script=no,downscript=no \
         -kernel "$program" </dev/null | tee "$seen/chip" || fail "the chip has not ended well"
     grep -qx 'found 10.20.6.1:7777' "$seen/chip" || fail "the chip has not found the peer"
-    "$dht" get-peers "$own" --bind 10.20.7.1:6881 --timeout 20 "${options[@]}" | tee "$seen/peers"
+    "$dht" get-peers "$own" --bind 10.20.7.1:6881 --timeout 20 "${options[@]}" | tee "$seen/peers" || true
     grep -qx "$chip:6881" "$seen/peers" || fail "the host does not find the chip"
     echo "the chip found a peer of the host, and the host found the chip"
 }

@@ -100,9 +100,10 @@ impl SimulatedLoop {
             self.take_commands();
             self.engine.tick();
             self.engine.transmit(|datagrams| {
-                let Some((transmit, datagram)) = datagrams.first() else { return Ok(0) };
-                send(transmit.destination, datagram);
-                Ok(1)
+                for (at, transmit) in datagrams.transmits().iter().enumerate() {
+                    send(transmit.destination, datagrams.bytes(at));
+                }
+                Ok(datagrams.len())
             });
             self.engine.take_events();
             while let Some(Ok(event)) = self.events.with(Feed::next_item) {

@@ -1,4 +1,4 @@
-//! How the node's events come to the callers that wait for them.
+//! Events of the node, delivered to the callers that wait for them.
 
 use alloc::vec::Vec;
 
@@ -13,11 +13,11 @@ use crate::net::trace;
 use crate::{Event, LookupId, QueryError, QueryId, Sample};
 
 impl Engine {
-    /// Hands over all events of the node: to the callers that wait for them, or else to the subscribers.
+    /// Delivers all events of the node: to the callers that wait for them, or else to the subscribers.
     pub(super) fn deliver_events(&mut self) {
         while let Some(event) = self.node.poll_event() {
             self.busy = true;
-            // Whoever is told that it is ready finds it so.
+            // The handles must report the node as ready before the event does.
             if matches!(event, Event::Ready { .. }) {
                 self.note_ready();
             }
@@ -27,7 +27,7 @@ impl Engine {
         }
     }
 
-    /// Returns whether somebody was waiting for it.
+    /// Delivers an event to the caller that waits for it, and returns whether there is one.
     fn deliver(&mut self, event: Event) -> bool {
         match event {
             Event::Peer { lookup, peer } => {
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Gives each caller of a lookup what it has waited for, or goes on with that.
+    /// Ends a lookup for each of its callers, or continues with what the caller wanted it for.
     fn finish(&mut self, users: Vec<(u64, Wants)>, outcome: &Outcome) {
         #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "it goes on with items only"))]
         for (number, wants) in users {
@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// Hands over the item of a lookup, if it has one: of those found the newest.
+    /// Delivers the item of a lookup, if it has one; of a mutable item the newest version.
     #[cfg(feature = "items")]
     fn take_version(&mut self, lookup: LookupId) {
         if let Some(active) = self.lookups.get_mut(&lookup) {

@@ -1,4 +1,4 @@
-//! What the engine hands to one caller: items to be taken one by one, and an end.
+//! A channel from the engine to one caller: items, and a result at the end.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant as StdInstant;
 use super::watch::Watch;
 use crate::net::error::CallError;
 
-/// Items that wait for the caller, and the end once it is known.
+/// Items that have not been taken, and the result once it is known.
 #[derive(Debug)]
 pub(crate) struct Feed<T, E> {
     items: VecDeque<T>,
@@ -18,7 +18,7 @@ pub(crate) struct Feed<T, E> {
 /// The one result of a call.
 pub(crate) type Reply<T> = FeedWriter<(), T>;
 
-/// Makes a feed with an end for each side.
+/// Creates a feed, and returns both sides.
 pub(crate) fn feed<T, E>() -> (FeedWriter<T, E>, FeedReader<T, E>) {
     let feed = Arc::new(Watch::default());
     (FeedWriter(Arc::clone(&feed)), FeedReader { feed, place: None })
@@ -31,7 +31,7 @@ impl<T, E> Default for Feed<T, E> {
 }
 
 impl<T, E> Feed<T, E> {
-    /// The next item, or `None` at the end, or why there is no end.
+    /// Takes the next item; `None` at the end, or the error that ended the feed.
     pub(crate) fn next(&mut self) -> Option<Result<Option<T>, CallError>> {
         match (self.items.pop_front(), &self.end) {
             (Some(item), _) => Some(Ok(Some(item))),
@@ -41,12 +41,12 @@ impl<T, E> Feed<T, E> {
         }
     }
 
-    /// The next item of a feed that has no end but an error.
+    /// Takes the next item of a feed that only an error ends.
     pub(crate) fn next_item(&mut self) -> Option<Result<T, CallError>> {
         self.next().map(|next| next.and_then(|item| item.ok_or(CallError::Closed)))
     }
 
-    /// The end; whoever takes it once more gets [`CallError::Closed`].
+    /// Takes the result. A second call returns [`CallError::Closed`].
     pub(crate) fn take_end(&mut self) -> Option<Result<E, CallError>> {
         let end = self.end.take()?;
         self.end = Some(Err(CallError::Closed));
@@ -61,7 +61,7 @@ impl<T, E> Feed<T, E> {
     }
 }
 
-/// The engine's side. Dropped, it tells the caller that the node has ended.
+/// The engine's side. Its drop closes the feed, as the end of the node does.
 #[derive(Debug)]
 pub(crate) struct FeedWriter<T, E>(Arc<Watch<Feed<T, E>>>);
 
@@ -74,7 +74,7 @@ impl<T, E> FeedWriter<T, E> {
         self.0.update(|feed| feed.items.extend(items));
     }
 
-    /// Pushes an item in place of any that has not been taken: that is out of date.
+    /// Replaces the items that have not been taken by a newer one.
     pub(crate) fn replace(&self, item: T) {
         self.0.update(|feed| {
             feed.items.clear();
@@ -82,7 +82,7 @@ impl<T, E> FeedWriter<T, E> {
         });
     }
 
-    /// Pushes an item unless so many wait already. Returns whether there was room.
+    /// Pushes an item if fewer than `most` wait, and returns whether it did.
     pub(crate) fn push_within(&self, most: usize, item: T) -> bool {
         self.0.update(|feed| {
             let has_room = feed.items.len() < most;
@@ -93,12 +93,12 @@ impl<T, E> FeedWriter<T, E> {
         })
     }
 
-    /// How many items wait.
+    /// The number of items that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.0.with(|feed| feed.items.len())
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader has been dropped.
     pub(crate) fn is_gone(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
@@ -114,7 +114,7 @@ impl<T, E> Drop for FeedWriter<T, E> {
     }
 }
 
-/// The first end counts.
+/// Sets the result, unless there is one.
 fn end_with<T, E>(feed: &Watch<Feed<T, E>>, end: Result<E, CallError>) {
     if feed.with(|feed| feed.end.is_none()) {
         feed.update(|feed| {
@@ -127,24 +127,24 @@ fn end_with<T, E>(feed: &Watch<Feed<T, E>>, end: Result<E, CallError>) {
 #[derive(Debug)]
 pub(crate) struct FeedReader<T, E> {
     feed: Arc<Watch<Feed<T, E>>>,
-    /// The reader's place among the tasks that wait.
+    /// The place of the reader among the waiting tasks.
     place: Option<u64>,
 }
 
 impl<T, E> FeedReader<T, E> {
-    /// A feed that has ended.
+    /// Creates a feed that has ended.
     pub(crate) fn ended(end: Result<E, CallError>) -> Self {
         let (writer, reader) = feed();
         writer.end(end);
         reader
     }
 
-    /// Has the feed end because the engine does not even hear of it.
+    /// Ends the feed of a command that the engine did not receive.
     pub(crate) fn refuse(&self, error: CallError) {
         end_with(&self.feed, Err(error));
     }
 
-    /// Blocks for what `take` finds; no `deadline`: for as long as it takes.
+    /// Blocks until `take` finds something or `deadline` has passed; without a deadline for as long as it takes.
     pub(crate) fn wait<R>(
         &self,
         deadline: Option<StdInstant>,
@@ -162,17 +162,17 @@ impl<T, E> FeedReader<T, E> {
         self.feed.poll(&mut self.place, cx, take)
     }
 
-    /// Looks at the feed as it is.
+    /// Accesses the feed without waiting.
     pub(crate) fn with<R>(&self, access: impl FnOnce(&mut Feed<T, E>) -> R) -> R {
         self.feed.with(access)
     }
 
-    /// How many items wait.
+    /// The number of items that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.with(|feed| feed.items.len())
     }
 
-    /// The feed itself, for the engine to look at.
+    /// Shares the feed with the engine.
     pub(crate) fn share(&self) -> Arc<Watch<Feed<T, E>>> {
         Arc::clone(&self.feed)
     }

@@ -1,18 +1,18 @@
-//! What a loop does around a node that has nothing to do with how it waits.
+//! The part of every loop that does not depend on how the loop waits.
 //!
-//! - `shared`: what the handles and the loop share
-//! - `mailbox`: what callers ask, in the order in which they came
-//! - `commands`: what the engine does with each command
-//! - `calls`: how calls begin, wait for a slot, and are given up
+//! - `shared`: state that handles and loop share
+//! - `mailbox`: commands of callers, in order of arrival
+//! - `commands`: how each command is executed
+//! - `calls`: how calls start, wait for a slot, and are cancelled
 //! - `queue`: calls that wait for a slot of the node
-//! - `delivery`: how the node's events come to the callers that wait for them
-//! - `lookups`: one lookup, its callers, and what it has found for them
-//! - `publications`: announces and items that are republished, and who holds them
-//! - `crawls`: a crawl as the engine has it
-//! - `events`: what subscribers are notified of
-//! - `feed`: what the engine hands to one caller
-//! - `watch`: state that others wait for to change
-//! - `hosts`: bootstrap hosts, looked up and asked in turns
+//! - `delivery`: events of the node, delivered to the callers that wait for them
+//! - `lookups`: one lookup, its callers, and its results so far
+//! - `publications`: announces and items that are republished, and their holders
+//! - `crawls`: one crawl, and its caller
+//! - `events`: events for subscribers
+//! - `feed`: a channel from the engine to one caller
+//! - `watch`: a value whose changes threads and tasks wait for
+//! - `hosts`: bootstrap hosts, resolved and queried in turns
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
@@ -58,30 +58,30 @@ pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod watch;
 
-/// What one turn receives at most from one socket, so that none starves the others.
+/// Datagrams that one turn receives from one socket at most, so that none starves the others.
 const RECEIVES: usize = 32;
 
 /// Datagrams that are taken where a deadline has passed: more than fit into the buffer of a socket, so that no query is
 /// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
 const RECEIVES_WHEN_DUE: usize = 4096;
 
-/// A turn that comes so much later than it was due follows a sleep: the process was stopped, or the host
-/// was asleep and its clock went on.
+/// A turn that is this late follows a sleep: the process was stopped, or the host was asleep and its clock went
+/// on.
 const LATE: Duration = Duration::from_secs(2);
 
-/// The longest wait of a node that has something to lose. A sleep of the host is noticed only at its end.
+/// The longest wait of a node that holds anything a sleep makes outdated: a sleep is noticed only at the next turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// What one turn sends at most.
+/// Datagrams that one turn sends at most.
 const SENDS: usize = 256;
 
-/// How long a full socket is trusted to tell when it is not full any more.
+/// The time after which a full socket is tried again although the system has not reported it writable.
 pub(crate) const BLOCKED: Duration = Duration::from_millis(250);
 
-/// How often subscribers are told that the system does not send, at most.
+/// The shortest time between two events about the system not sending.
 const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
-/// How long the loop tries to get rid of its last datagrams.
+/// The time in which the loop tries to send its last datagrams.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Engine {
@@ -90,19 +90,19 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// Hosts to start from.
     hosts: Hosts,
-    /// `None` where the time is not the system's.
+    /// `None` in virtual time.
     watch: Option<SleepWatch>,
-    /// When the last event said that the system does not send, by family.
+    /// The time of the last event about the system not sending, by family.
     unsent_told: [Option<Instant>; 2],
-    /// The time that counts for what arrived while nobody could look.
+    /// The time that counts for datagrams that arrived while the process was stopped.
     standing: Option<Instant>,
     send_batch: SendBatch,
     blocked_since: Instant,
     lookups: BTreeMap<LookupId, ActiveLookup>,
     publications: BTreeMap<PublicationId, ActivePublication>,
-    /// What each holder of a publication holds.
+    /// The publication of each holder.
     holders: BTreeMap<u64, PublicationId>,
-    /// What an earlier node kept up, and nobody has asked for yet.
+    /// Publications of an earlier node that nobody has asked for yet.
     saved: Saved,
     /// Single queries, with the numbers of their calls.
     pings: BTreeMap<QueryId, (u64, Reply<Pong>)>,
@@ -116,9 +116,9 @@ pub(crate) struct Engine {
     subscribers: Subscribers,
     /// Saves the state, if there is a file for it.
     saver: Option<Saver>,
-    /// What became of the state that the node was to begin with, until the loop starts.
+    /// The event about the restored state, until the loop starts.
     restored: Option<NetEvent>,
-    /// Something came in or went out in this turn.
+    /// Whether anything came in or went out in this turn.
     busy: bool,
 }
 
@@ -168,24 +168,24 @@ impl Engine {
         }
     }
 
-    /// Goes by its clock alone, which tells of no sleep.
+    /// Goes by its clock alone, and does not look for sleeps of this host.
     #[cfg(feature = "sim")]
     pub(crate) const fn in_virtual_time(mut self) -> Self {
         self.watch = None;
         self
     }
 
-    /// Lets announces of an earlier node go on from where they were, once somebody wants them.
+    /// Resumes announces of an earlier node where they were, once they are asked for.
     pub(crate) fn keep_saved(&mut self, saved: Saved) {
         self.saved = saved;
     }
 
-    /// How many calls may wait for a slot of the node.
+    /// Limits the calls that may wait for a slot of the node.
     pub(crate) const fn limit_queue(&mut self, most: usize) {
         self.queue.set_most(most);
     }
 
-    /// Saves the node's state from now on. What became of it before is told once the loop
+    /// Saves the node's state from now on. The event about the restored state is published once the loop
     /// [starts](Self::start).
     pub(crate) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<NetEvent>) {
         (self.saver, self.restored) = (saver, restored);
@@ -209,7 +209,7 @@ impl Engine {
 
     /// Begins to save the node's state for the last time.
     pub(crate) fn begin_last_save(&mut self) {
-        // What was given up before the end is not to go on after it.
+        // What was cancelled before the end must not be saved as ongoing.
         self.obey_rest();
         let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
@@ -222,7 +222,7 @@ impl Engine {
         self.saver.as_ref().is_some_and(Saver::is_busy)
     }
 
-    /// Publishes what the disk has done. It wakes the loop for that.
+    /// Publishes the results of the disk, which wakes the loop for that.
     pub(crate) fn tend_saver(&mut self) {
         let now = self.clock.now();
         let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
@@ -243,8 +243,8 @@ impl Engine {
         }
     }
 
-    /// Begins a turn. Returns whether it follows a sleep: then what has arrived comes first, and
-    /// [`resume`](Self::resume) after it.
+    /// Begins a turn. Returns the sleep that it follows, if any: then datagrams that have arrived come first, and
+    /// [`resume`](Self::resume) after them.
     pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
         let now = self.clock.now();
@@ -252,12 +252,12 @@ impl Engine {
             return Some(Slept(slept));
         }
         let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
-        // Whoever answered meanwhile was not slow.
+        // Responses that arrived meanwhile were not late.
         self.standing = Some(due);
         Some(Slept(Duration::ZERO))
     }
 
-    /// Goes on after a sleep. What nobody has answered until now is held against nobody.
+    /// Goes on after a sleep. Unanswered queries count as no node's failure.
     pub(crate) fn resume(&mut self, Slept(slept): Slept) {
         self.standing = None;
         event!(INFO, "woke up", slept = format_args!("{slept:?}"));
@@ -266,7 +266,7 @@ impl Engine {
         self.hosts.look_again(self.clock.now());
     }
 
-    /// The time that counts for what arrives now.
+    /// The time that counts for datagrams that are received now.
     pub(crate) fn arrival_time(&self) -> Instant {
         self.standing.unwrap_or_else(|| self.clock.now())
     }
@@ -276,7 +276,7 @@ impl Engine {
         self.standing.is_some()
     }
 
-    /// Whether the node waits for a time that has come.
+    /// Whether a deadline of the node has passed.
     pub(crate) fn is_due(&self) -> bool {
         self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
     }
@@ -324,7 +324,7 @@ impl Engine {
         self.note_ready();
     }
 
-    /// Our address in a family is not what it was.
+    /// The local address of a family has changed.
     pub(crate) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
         self.hosts.look_again(self.clock.now());
@@ -392,7 +392,7 @@ impl Engine {
         self.external.is_some()
     }
 
-    /// Does what its time has come for.
+    /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
         if self.is_due() {
@@ -485,7 +485,7 @@ impl Engine {
         self.send_batch.is_blocked()
     }
 
-    /// Tries a full caller's network once more.
+    /// Tries the caller's network again where that was full.
     pub(crate) fn retry_sending(&mut self) {
         if self.external.as_ref().is_some_and(|channel| channel.has_room()) {
             self.unblock();
@@ -496,7 +496,7 @@ impl Engine {
         self.send_batch.unblock();
     }
 
-    /// When the next turn is due if nothing happens before; `None`: never.
+    /// The time of the next turn if nothing happens before; `None` for never.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         // While output is pending the node says "now", which a full socket has no use for; and a
         // turn in which nothing happened is not repeated at once, whatever the node says.
@@ -505,10 +505,11 @@ impl Engine {
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let next = self.deadline().map(|at| at.max(not_before));
+        let unsent = (!self.send_batch.is_empty()).then_some(not_before);
+        let next = self.deadline().map(|at| at.max(not_before)).into_iter().chain(unsent);
         let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
-        next.into_iter().chain(others).min()
+        next.chain(others).min()
     }
 
     /// When the node or a crawl is due.
@@ -517,7 +518,7 @@ impl Engine {
         self.node.poll_timeout().into_iter().chain(crawls).min()
     }
 
-    /// Whether the node holds anything that a sleep would make old.
+    /// Whether the node holds anything that a sleep makes outdated.
     fn has_something(&self) -> bool {
         Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
             || self.node.infohash_count() > 0
@@ -547,15 +548,14 @@ fn publish(shared: &Shared, subscribers: &mut Subscribers, notice: &NetEvent) {
 }
 
 impl Drop for Engine {
-    /// Ends whatever callers wait for, also on a panic: nobody waits for a loop that is gone.
+    /// Ends all calls, also on a panic, so that no caller waits for a loop that has ended.
     fn drop(&mut self) {
-        // A task does not get to its end if the runtime ends before. After a panic nobody knows what
-        // the node is worth.
+        // A runtime may drop a task in the middle. After a panic the state of the node is not to be trusted.
         if !thread::panicking() {
             self.save_last();
         }
         self.shared.close();
-        // Whoever waits for an answer to what was asked too late is told so.
+        // Callers of commands that came too late get `Closed`.
         while let Some(command) = self.shared.next_command() {
             drop(command);
         }

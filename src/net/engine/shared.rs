@@ -1,4 +1,4 @@
-//! What the handles and the loop share, whichever loop it is.
+//! State that handles and loop share, whichever loop it is.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -21,11 +21,11 @@ pub(crate) struct Shared {
     mailbox: Mutex<Mailbox>,
     /// The number of the last call.
     number: AtomicU64,
-    /// The system's code of the last error in sending; 0: there was none.
+    /// The system's code of the last send error; 0 if there was none.
     send_error: AtomicI32,
     /// Wakes the loop.
     waker: Waker,
-    /// The loop has been woken for the mailbox, and has not looked into it yet.
+    /// Whether the loop has been woken for the mailbox and has not read it since.
     is_woken: AtomicBool,
     is_closing: AtomicBool,
 }
@@ -34,9 +34,9 @@ pub(crate) struct Shared {
 pub(crate) struct Status {
     /// Whether each family is ready.
     pub(crate) ready: [bool; 2],
-    /// Addresses of the sockets, by family.
+    /// Local addresses of the sockets, by family.
     pub(crate) local_addrs: [Option<SocketAddr>; 2],
-    /// The user has switched the node off.
+    /// Whether the user has switched the node off.
     pub(crate) disabled: bool,
 }
 
@@ -63,13 +63,13 @@ impl Shared {
         lock(&self.status)
     }
 
-    /// The number of another call.
+    /// Returns the number for a new call.
     pub(crate) fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Hands a command to the loop; or else `refuse` is told why not, before the command is dropped. Returns
-    /// whether it was taken.
+    /// Queues a command for the loop, and returns whether there was room. If not, `refuse` is called with the error
+    /// before the command is dropped.
     pub(crate) fn send(&self, command: Command, refuse: impl FnOnce(CallError)) -> bool {
         let mut mailbox = lock(&self.mailbox);
         if let Err(error) = mailbox.check() {
@@ -83,30 +83,30 @@ impl Shared {
         true
     }
 
-    /// The next command for the loop.
+    /// Takes the next command.
     pub(crate) fn next_command(&self) -> Option<Command> {
         lock(&self.mailbox).pop()
     }
 
-    /// Whether a command waits for the loop.
+    /// Whether commands wait for the loop.
     #[cfg(feature = "sim")]
     pub(crate) fn has_commands(&self) -> bool {
         !lock(&self.mailbox).is_empty()
     }
 
-    /// Wakes the loop, once until it has [heard](Self::note_woken) of it.
+    /// Wakes the loop, once until it has [noted](Self::note_woken) that.
     pub(crate) fn wake(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
             self.waker.wake_by_ref();
         }
     }
 
-    /// The loop looks into the mailbox, and is woken for what comes after.
+    /// Notes that the loop reads the mailbox: the next command wakes it again.
     pub(crate) fn note_woken(&self) {
         self.is_woken.store(false, Ordering::Release);
     }
 
-    /// Asks the loop to end. Commands that wait are done before; what is held now is held until then.
+    /// Asks the loop to end. Queued commands are executed before; shares that are held now last until then.
     pub(crate) fn close(&self) {
         lock(&self.mailbox).close();
         self.is_closing.store(true, Ordering::Release);
@@ -117,7 +117,7 @@ impl Shared {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Notes that the system has not sent a datagram. A full socket is no error: it is sent later.
+    /// Records a send error. A full socket is none: the datagram is sent later.
     pub(crate) fn note_send_error(&self, error: &io::Error) {
         if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
             self.send_error.store(code, Ordering::Relaxed);
@@ -130,8 +130,8 @@ impl Shared {
     }
 }
 
-/// A caller's share of something under way, given up by its drop. Giving up never blocks and is never lost;
-/// once the loop is to end it means nothing any more.
+/// A caller's share of a lookup, query, publication or crawl, released on drop. A release never blocks and is never
+/// lost; once the loop has been asked to end there is nothing to release.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
     resource: Resource,
@@ -143,12 +143,12 @@ impl Lease {
         Self { shared: Arc::clone(shared), resource, is_over: false }
     }
 
-    /// Forgets what has ended by itself.
+    /// Drops the lease of what has ended by itself.
     pub(crate) fn end(mut self) {
         self.is_over = true;
     }
 
-    /// Wakes the loop, which may have waited for its user.
+    /// Wakes the loop, which may wait for the caller to read on.
     pub(crate) fn wake(&self) {
         self.shared.wake();
     }

@@ -134,6 +134,33 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     assert_eq!(told.count(), 1);
 }
 
+/// A full socket leaves some datagrams over, and more follow than one turn sends.
+#[test]
+fn what_a_turn_has_left_unsent_leaves_in_the_next_one() {
+    let clock = Clock::new();
+    let limits = Limits { inflight: 2048, ..Limits::default() };
+    let node = Node::new(Config::private(), &limits, [7; 32], clock.now());
+    let mut engine = Engine::new(node, clock, shared(), no_hosts(), Subscribers::default());
+    let (now, before_full) = (engine.clock.now(), 27);
+    // Nine batches, of which eight and a part have left in the end.
+    (0..9 * 32).for_each(|at: u16| {
+        let addr = SocketAddr::from((Ipv4Addr::new(60, (at >> 8) as u8, at as u8, 1), 6881));
+        engine.node.add_node(now, addr).unwrap();
+    });
+    let mut sent = 0;
+    let destination = engine.transmit(|_| {
+        sent += 1;
+        if sent > before_full { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(1) }
+    });
+    assert!(destination.is_some() && engine.is_blocked());
+    engine.unblock();
+    assert_eq!(engine.transmit(|_| Ok(1)), None);
+    assert!(!engine.send_batch.is_empty());
+    let now = engine.clock.now();
+    assert!(engine.deadline() > Some(now), "the node has nothing left to send");
+    assert_eq!(engine.next_turn(now), Some(now));
+}
+
 #[test]
 fn no_event_is_lost_in_a_burst_of_datagrams() {
     let (mut engine, events) = engine();

@@ -1,4 +1,4 @@
-//! State that others wait for to change: threads that block, and tasks.
+//! A value whose changes threads and tasks wait for.
 
 use alloc::collections::BTreeMap;
 use core::future::poll_fn;
@@ -6,7 +6,7 @@ use core::task::{Context, Poll, Waker};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as StdInstant;
 
-/// A value, and the threads and tasks that wait for a change of it.
+/// A value, with the threads and tasks that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Watch<T> {
     inner: Mutex<Inner<T>>,
@@ -16,9 +16,9 @@ pub(crate) struct Watch<T> {
 #[derive(Debug, Default)]
 struct Inner<T> {
     value: T,
-    /// Threads that block.
+    /// Threads that are blocked.
     threads: usize,
-    /// Tasks that wait, by their places.
+    /// Tasks that wait, by place.
     wakers: BTreeMap<u64, Waker>,
     next_place: u64,
 }
@@ -29,7 +29,7 @@ impl<T> Watch<T> {
         access(&mut lock(&self.inner).value)
     }
 
-    /// Changes the value and wakes all that wait.
+    /// Changes the value, and wakes all waiting threads and tasks.
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut inner = lock(&self.inner);
         let result = change(&mut inner.value);
@@ -42,8 +42,9 @@ impl<T> Watch<T> {
         result
     }
 
-    /// Polls for what `take` finds; if that is nothing the next change wakes the task. The caller's `place`
-    /// is made by its first call, and is to be [forgotten](Self::forget).
+    /// Polls for what `take` finds. If that is nothing, the next change wakes the task.
+    ///
+    /// The first call assigns a `place` to the task, which must be [removed](Self::forget) in the end.
     pub(crate) fn poll<R>(
         &self,
         place: &mut Option<u64>,
@@ -60,12 +61,12 @@ impl<T> Watch<T> {
         });
         let former = inner.wakers.insert(place, cx.waker().clone());
         drop(inner);
-        // The last waker of a task may end it, and that may come back here: not under the lock.
+        // Dropping the last waker of a task may drop the task, which may call this again: not under the lock.
         drop(former);
         Poll::Pending
     }
 
-    /// Forgets the task that waits at a place, if any.
+    /// Removes the task that waits at a place, if any.
     pub(crate) fn forget(&self, place: Option<u64>) {
         let waker = place.and_then(|place| lock(&self.inner).wakers.remove(&place));
         drop(waker);
@@ -106,7 +107,7 @@ impl<T> Watch<T> {
     }
 }
 
-/// A task that waits, and is forgotten when it leaves.
+/// The place of a waiting task, removed on drop.
 struct Waiting<'a, T> {
     watch: &'a Watch<T>,
     place: Option<u64>,

@@ -51,14 +51,14 @@ impl<F: SocketFactory> Driver<F> {
     /// Does what there is to do and returns until when to sleep; `None`: until woken.
     pub(crate) fn turn(&mut self) -> Option<Instant> {
         if let Some(slept) = self.engine.begin() {
-            self.receive_all();
+            self.receive_all(self.engine.is_due());
             self.engine.resume(slept);
         }
+        // Not after the commands, whose queries wait but are no deadlines that have passed.
+        let is_due = self.engine.is_due();
         let more_commands = self.take_commands();
         self.sockets.reopen_due(&mut self.engine);
-        // The queries of commands leave first: while they wait the node counts as due, and would receive for long.
-        self.transmit();
-        self.receive_all();
+        self.receive_all(is_due);
         self.engine.tick();
         self.transmit();
         self.engine.take_events();
@@ -90,8 +90,7 @@ impl<F: SocketFactory> Driver<F> {
 
     /// Receives before the deadlines. Where one has passed, the sockets are read whatever the system has reported:
     /// an interrupted wait, or a runtime that fires its timers first, reports no datagram.
-    fn receive_all(&mut self) {
-        let is_due = self.engine.is_due();
+    fn receive_all(&mut self, is_due: bool) {
         if is_due {
             self.sockets.force_reads();
         }

@@ -57,13 +57,18 @@ impl SendBatch {
         self.blocked = false;
     }
 
+    /// Whether all datagrams have left.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.gone == self.transmits.len()
+    }
+
     /// Takes datagrams that `next` writes, until it has no more. Returns whether the batch is full before that, and
     /// has to be sent first. While a socket is full nothing is taken.
     pub(crate) fn fill(&mut self, mut next: impl FnMut(&mut [u8]) -> Option<Transmit>) -> bool {
         if self.blocked {
             return false;
         }
-        if self.gone == self.transmits.len() {
+        if self.is_empty() {
             self.transmits.clear();
             self.gone = 0;
         }

@@ -123,7 +123,7 @@ pub(crate) struct NewItem<'a> {
 pub(crate) enum Existing {
     /// Nothing is stored at the target.
     Nothing,
-    /// An equal item, whose signature need not be verified again.
+    /// An equal item with the same signature, which is known to be valid.
     Same(Ix),
     /// An equal value under the same sequence number, with another signature.
     SignedAgain(Ix),
