@@ -122,7 +122,7 @@ fn big(seq: i64) -> Item {
 fn unhurried(config: &mut Config) {
     (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
-    (config.signature_checks, config.bad_signature_cost) = (u16::MAX, 0);
+    (config.items.signature_checks, config.items.bad_signature_cost) = (u16::MAX, 0);
 }
 
 fn costs(criterion: &mut Criterion) {

@@ -369,11 +369,12 @@ fn items() -> [Item; ITEMS] {
 #[test]
 fn nothing_allocates_after_a_node_is_created() {
     let mut limits = Limits::default();
-    (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
+    (limits.inflight, limits.traversals, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
+        (limits.items.stored, limits.items.chunks, limits.items.own, limits.items.own_chunks) =
+            (8, 12, 8, 40);
     }
     let (creation, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
     assert!(creation > 10, "the allocator counts");
@@ -406,10 +407,10 @@ fn nothing_allocates_after_a_node_is_created() {
 fn a_node_in_a_static_never_allocates_at_all() {
     const LIMITS: Limits = {
         let mut limits = Limits::CLIENT;
-        (limits.lookups, limits.scrapes, limits.samplings) = (4, 1, 1);
+        (limits.traversals, limits.scrapes, limits.samplings) = (4, 1, 1);
         #[cfg(feature = "items")]
         {
-            (limits.own_items, limits.own_chunks) = (8, 40);
+            (limits.items.own, limits.items.own_chunks) = (8, 40);
         }
         limits
     };

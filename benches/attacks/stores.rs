@@ -46,7 +46,7 @@ pub(crate) fn print_swarm() {
                 honest += usize::from(peer.port() == 7000);
             }
         }
-        let kept = target.node.peers(infohash).filter(|peer| peer.port() == 7000).count();
+        let kept = target.node.stored_peers(infohash).filter(|peer| peer.port() == 7000).count();
         println!("{name:<54}{:>8.0} %{kept:>8}", 100.0 * honest as f64 / f64::max(1.0, named as f64));
     }
 }

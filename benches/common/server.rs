@@ -128,7 +128,7 @@ impl Bench {
             for peer in 0..PEERS {
                 bench.announce(bench.torrents[at], bench.askers[(at + peer * 5) % ASKERS]);
             }
-            assert_eq!(bench.node.peers(bench.torrents[at]).count(), PEERS);
+            assert_eq!(bench.node.stored_peers(bench.torrents[at]).count(), PEERS);
         }
         bench
     }

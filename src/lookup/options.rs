@@ -73,8 +73,8 @@ pub struct LookupOptions {
     /// Maximum number of peers that are reported, both families together.
     ///
     /// A lookup keeps the peers that it has reported, so in any case it reports no more than
-    /// [`Limits::found`](crate::Limits::found) in each family: for the peers of larger swarms raise that first.
-    /// Default: 65,535, so that [`Limits::found`](crate::Limits::found) decides.
+    /// [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) in each family: for the peers of larger swarms raise that first.
+    /// Default: 65,535, so that [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) decides.
     pub max_peers: u16,
     /// Queries only this node, instead of traversing the DHT: a single `find_node`, `get_peers` or announce.
     pub only: Option<SocketAddr>,

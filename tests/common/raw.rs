@@ -176,7 +176,7 @@ impl Lone {
     }
 
     pub fn stored(&self, infohash: &[u8; 20]) -> Vec<SocketAddr> {
-        self.node.peers(InfoHash::from_bytes(*infohash)).collect()
+        self.node.stored_peers(InfoHash::from_bytes(*infohash)).collect()
     }
 
     /// Starts a lookup that queries one node only, and returns it with its query.

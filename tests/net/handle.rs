@@ -145,7 +145,7 @@ fn every_loop_serves_blocking_and_async_callers() {
             assert!(!announcement.recv().await.unwrap().acknowledged.is_empty());
             assert_eq!(nodes[0].set_read_only(true).await, Ok(()));
             nodes[0].store_peer(HASH, peer, true).await.unwrap();
-            assert_eq!(nodes[0].with(|node, _| node.peers(HASH).count()).await, Ok(1));
+            assert_eq!(nodes[0].with(|node, _| node.stored_peers(HASH).count()).await, Ok(1));
         });
         for node in nodes {
             assert_eq!(block_on(node.shutdown()), Ok(()));

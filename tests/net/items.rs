@@ -117,14 +117,14 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
 
     let put = |item, cas| nodes[1].put(&item, cas).wait_timeout(PATIENCE).unwrap().report;
     let report = put(version(3, b"5:three"), Some(1));
-    assert_eq!((report.acknowledged, report.seq), (0, Some(2)));
+    assert_eq!((report.acknowledged, report.item.seq), (0, Some(2)));
     // Once each, though the tokens of an earlier lookup were tried first.
     assert_eq!(report.refused.cas_mismatch, 5, "{report:?}");
-    assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
+    assert_eq!(report.item.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
     let report = put(version(1, b"5:three"), None);
-    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Superseded { newest: 2 })));
+    assert_eq!((report.sent, report.item.obstacle), (0, Some(PutObstacle::Superseded { newest: 2 })));
     let report = put(version(2, b"5:three"), None);
-    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Conflict { seq: 2 })));
+    assert_eq!((report.sent, report.item.obstacle), (0, Some(PutObstacle::Conflict { seq: 2 })));
     assert_eq!(put(version(3, b"5:three"), Some(2)).acknowledged, 5);
     assert_eq!(get(salt()), Some(version(3, b"5:three")));
 }

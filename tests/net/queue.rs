@@ -80,7 +80,7 @@ fn for_two() -> Limits {
     two
 }
 
-const FULL: StartError = StartError::Full { limit: Limit::Lookups, size: 2 };
+const FULL: StartError = StartError::Full { limit: Limit::Traversals, size: 2 };
 
 fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
     dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr()))
@@ -178,7 +178,7 @@ fn a_full_queue_returns_an_error_with_its_limit() {
     assert_eq!(error, CallError::QueueFull { error: FULL, most: 1 });
     assert_eq!(
         error.to_string(),
-        "all 2 lookup slots are in use (Limits::lookups), and 1 calls wait for them already (Builder::queue)"
+        "all 2 lookup slots are in use (Limits::traversals), and 1 calls wait for them already (Builder::queue)"
     );
     drop(held);
     assert!(ask(&dht, &hole, 4).report().wait().is_ok());
@@ -288,7 +288,7 @@ fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
 fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
-    limits.found = found;
+    limits.peers_per_lookup = found;
     let dht: Dht = builder().limits(limits).spawn().unwrap();
     let addrs: Vec<SocketAddr> = swarm.iter().map(|(socket, ..)| socket.local_addr().unwrap()).collect();
     for (socket, id, peers) in swarm {

@@ -164,7 +164,7 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
             // The next announce had not ended yet.
             changed = third.recv_timeout(PATIENCE).unwrap();
         }
-        assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
+        assert_eq!(changed.acknowledged.len(), changed.report.sent as usize);
         let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).into_iter().collect();
         assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
         assert_eq!(announces(&nodes[3]).len(), 1);
@@ -243,7 +243,7 @@ fn the_public_policy_refuses_loopback() {
 fn dropping_a_lookup_cancels_it_and_leaks_nothing() {
     in_each_loop(|on| {
         let mut limits = Limits::default();
-        limits.lookups = 4;
+        limits.traversals = 4;
         let dht = on.spawn(builder().limits(limits)).unwrap();
         let (_socket, hole) = silent();
         for round in 0..100 {

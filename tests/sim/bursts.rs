@@ -26,7 +26,7 @@ impl Crowd {
         let profile = Arc::new(Profile::default());
         let mut roomy = Profile::default();
         roomy.limits = Limits::default();
-        roomy.limits.lookups = 128;
+        roomy.limits.traversals = 128;
         let roomy = Arc::new(roomy);
         let hosts = world.grow(nodes, &Growth::default(), |index, _| {
             Arc::clone(if index == nodes / 2 { &roomy } else { &profile })

@@ -75,7 +75,7 @@ fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
         let holders = hosts.iter().filter(|host| stored(host).as_ref() == Some(item)).count();
         let report = report.unwrap();
         assert_eq!(holders == 0, report.acknowledged == 0, "{report:?}");
-        (holders >= 8, report.obstacle)
+        (holders >= 8, report.item.obstacle)
     };
     let (first, stands) = (version(5, b"1:A"), (true, None));
     assert_eq!(put(hosts[3], &first), stands);
@@ -94,10 +94,11 @@ fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
 fn limits() -> Limits {
     let (tables, mut limits) = (Limits::default(), dht_proto::sim::limits(NODES));
     (limits.nodes_v4, limits.replacements) = (tables.nodes_v4, tables.replacements);
-    (limits.candidates, limits.tokens) = (tables.candidates, tables.tokens);
-    (limits.lookups, limits.inflight, limits.contacts) = (3, 64, 512);
-    (limits.items, limits.item_chunks) = (32, 64);
-    (limits.own_items, limits.own_chunks, limits.publications) = (32, 64, 32);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup) =
+        (tables.candidates_per_lookup, tables.tokens_per_lookup);
+    (limits.traversals, limits.inflight, limits.reputations) = (3, 64, 512);
+    (limits.items.stored, limits.items.chunks) = (32, 64);
+    (limits.items.own, limits.items.own_chunks, limits.publications) = (32, 64, 32);
     limits
 }
 
@@ -144,7 +145,7 @@ fn is_found(world: &mut World, item: &Item) -> bool {
     world.settle(PATIENCE);
     // A node that leaves meanwhile reports nothing.
     let report = world.take_record(record).unwrap().report();
-    report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
+    report.is_none_or(|report| report.item.copies > 0 && report.item.seq == item.seq())
 }
 
 /// Draws a live node.

@@ -259,7 +259,7 @@ fn a_task_calls_the_node_of_another_host() {
     });
     world.run_for(secs(30));
     assert_eq!(told.get(), Some(start + secs(5)));
-    let peers = world.node(storing).unwrap().peers(infohash(5)).count();
+    let peers = world.node(storing).unwrap().stored_peers(infohash(5)).count();
     assert_eq!(peers, 1);
 }
 

@@ -78,12 +78,12 @@ impl Call {
     fn needs(&self) -> &'static [Limit] {
         match self {
             Self::Lookup(lookup) => match lookup.key {
-                Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Lookups],
+                Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Traversals],
                 #[cfg(feature = "items")]
                 Key::Put(..) | Key::Lookup(Lookup::GetImmutable(_) | Lookup::GetMutable(..), _) => {
-                    &[Limit::OwnItems, Limit::OwnChunks, Limit::Lookups]
+                    &[Limit::OwnItems, Limit::OwnChunks, Limit::Traversals]
                 }
-                _ => &[Limit::Lookups],
+                _ => &[Limit::Traversals],
             },
             Self::Ping { .. } | Self::AddNode(_) => &[Limit::Queries],
             Self::Sample { .. } => &[Limit::Samplings, Limit::Queries],

@@ -343,7 +343,7 @@ impl DhtHandle {
 
     /// The peers of a torrent that announced themselves to us.
     pub fn stored_peers(&self, infohash: InfoHash) -> Call<Vec<SocketAddr>> {
-        self.with(move |node, _| node.peers(infohash).collect())
+        self.with(move |node, _| node.stored_peers(infohash).collect())
     }
 }
 

@@ -79,7 +79,7 @@ impl DhtHandle {
     /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
     /// [`Node::start_publishing`](crate::Node::start_publishing) does. Their rounds are spread evenly, and are
     /// spared where nodes enough hold the item. By default up to 192 are kept up
-    /// ([`Limits::own_items`](crate::Limits::own_items)).
+    /// ([`ItemLimits::own`](crate::ItemLimits::own)).
     ///
     /// A target has one item: callers with the same target share it, and a newer version takes the
     /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.

@@ -182,7 +182,7 @@ impl<S: Storage> Node<S> {
     ///
     /// Republishes start once the node is [ready](Self::is_ready), the newest publication first. While fewer
     /// than 64 publications wait for their first one, those start at once, in up to half of
-    /// [`Limits::lookups`](crate::Limits::lookups). All others are spread evenly over the interval: only a
+    /// [`Limits::traversals`](crate::Limits::traversals). All others are spread evenly over the interval: only a
     /// few run at a time, as many as [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By
     /// default that is one in 1.3 s, or 700 announces in 15 minutes, in one family, and half as many in both;
     /// with more publications the interval grows for all alike. A lookup of the user takes the slot of a
@@ -198,7 +198,7 @@ impl<S: Storage> Node<S> {
     /// # Errors
     ///
     /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications),
-    /// [`StartError::PortZero`], or [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups)
+    /// [`StartError::PortZero`], or [`StartError::TooSmall`] if [`Limits::traversals`](crate::Limits::traversals)
     /// are too few for any republish.
     pub fn start_announcing(
         &mut self,
@@ -307,8 +307,8 @@ impl<S: Storage> Node<S> {
     /// [`PublicationInfo::newest`](crate::PublicationInfo::newest) and
     /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) say so.
     ///
-    /// Published items leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be published,
+    /// Published items leave a quarter of [`ItemLimits::own`](crate::ItemLimits::own) and
+    /// [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks) to lookups: by default 192 may be published,
     /// whatever their length.
     ///
     /// Published items are part of a [`snapshot`](Self::snapshot_into), without any secret. There is one item
@@ -319,7 +319,7 @@ impl<S: Storage> Node<S> {
     ///
     /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three
     /// quarters, or if lookups hold the memory; [`StartError::StaleItem`] if a newer item is published;
-    /// [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups) are too few for any republish.
+    /// [`StartError::TooSmall`] if [`Limits::traversals`](crate::Limits::traversals) are too few for any republish.
     #[cfg(feature = "items")]
     pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, StartError> {
         self.core.start_publishing(&mut self.storage.memory(), now, item, None)

@@ -80,7 +80,7 @@ pub enum StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Limits::lookups`](crate::Limits::lookups). A lookup in both families takes two slots.
+    /// [`Limits::traversals`](crate::Limits::traversals). A lookup in both families takes two slots.
     Lookups,
     /// [`Limits::inflight`](crate::Limits::inflight).
     Queries,
@@ -88,16 +88,16 @@ pub enum Limit {
     Scrapes,
     /// [`Limits::samplings`](crate::Limits::samplings).
     Samplings,
-    /// [`Limits::own_items`](crate::Limits::own_items).
+    /// [`ItemLimits::own`](crate::ItemLimits::own).
     #[cfg(feature = "items")]
     OwnItems,
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks). A lookup takes eight until it has ended.
+    /// [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks). A lookup takes eight until it has ended.
     #[cfg(feature = "items")]
     OwnChunks,
-    /// The three quarters of [`Limits::own_items`](crate::Limits::own_items) that published items may take.
+    /// The three quarters of [`ItemLimits::own`](crate::ItemLimits::own) that published items may take.
     #[cfg(feature = "items")]
     PublishedItems,
-    /// The three quarters of [`Limits::own_chunks`](crate::Limits::own_chunks) that published items may take.
+    /// The three quarters of [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks) that published items may take.
     #[cfg(feature = "items")]
     PublishedChunks,
     /// [`Limits::publications`](crate::Limits::publications).
@@ -152,18 +152,18 @@ impl Limit {
     /// Returns the name of the setting.
     pub(crate) const fn setting(self) -> &'static str {
         match self {
-            Self::Lookups => "Limits::lookups",
+            Self::Lookups => "Limits::traversals",
             Self::Queries => "Limits::inflight",
             Self::Scrapes => "Limits::scrapes",
             Self::Samplings => "Limits::samplings",
             #[cfg(feature = "items")]
-            Self::OwnItems => "Limits::own_items",
+            Self::OwnItems => "ItemLimits::own",
             #[cfg(feature = "items")]
-            Self::OwnChunks => "Limits::own_chunks",
+            Self::OwnChunks => "ItemLimits::own_chunks",
             #[cfg(feature = "items")]
-            Self::PublishedItems => "three quarters of Limits::own_items",
+            Self::PublishedItems => "three quarters of ItemLimits::own",
             #[cfg(feature = "items")]
-            Self::PublishedChunks => "three quarters of Limits::own_chunks",
+            Self::PublishedChunks => "three quarters of ItemLimits::own_chunks",
             Self::Publications => "Limits::publications",
             Self::Bootstraps => "Limits::bootstraps",
         }
@@ -179,17 +179,17 @@ mod tests {
     #[test]
     fn an_error_names_the_limit_and_its_size() {
         assert_eq!(
-            Limit::Lookups.refusal(64, 2).to_string(),
-            "all 64 lookup slots are in use (Limits::lookups)"
+            Limit::Traversals.refusal(64, 2).to_string(),
+            "all 64 lookup slots are in use (Limits::traversals)"
         );
         assert_eq!(
-            Limit::Lookups.refusal(1, 2).to_string(),
-            "1 lookup slots are too few for this call (Limits::lookups)"
+            Limit::Traversals.refusal(1, 2).to_string(),
+            "1 lookup slots are too few for this call (Limits::traversals)"
         );
         #[cfg(feature = "items")]
         assert_eq!(
             Limit::PublishedItems.refusal(192, 1).to_string(),
-            "all 192 slots for published items are in use (three quarters of Limits::own_items)"
+            "all 192 slots for published items are in use (three quarters of ItemLimits::own)"
         );
     }
 }

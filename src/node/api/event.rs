@@ -69,7 +69,7 @@ pub enum Event {
     /// A lookup found a peer of its torrent.
     ///
     /// A peer is reported once for each lookup, and no more are reported than
-    /// [`Limits::found`](crate::Limits::found) and
+    /// [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) and
     /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
     /// tells whether there were more.
     ///
@@ -298,7 +298,7 @@ pub struct LookupReport {
     pub kind: LookupKind,
     /// The id or infohash that was looked up.
     pub target: NodeId,
-    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family and
+    /// Peers found, no more than [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) in each family and
     /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow.
     pub peers: u32,
     /// Whether more peers were found than those limits allow.

@@ -251,7 +251,7 @@ impl Core {
     ) -> bool {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Goal::Put(own) = traversal.goal else { return false };
-        self.config.retry_with_seq
+        self.config.items.retry_with_seq
             && code == Some(ErrorCode::PROTOCOL.0)
             && traversal.retry_with_seq(candidates, query.to)
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())

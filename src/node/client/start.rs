@@ -162,7 +162,7 @@ impl Core {
             }
         }
         let traversals = self.alloc_traversals(m, goal, families, publication, resumable);
-        let full = Limit::Lookups.refusal(m.traversals.len(), wanted().count());
+        let full = Limit::Traversals.refusal(m.traversals.len(), wanted().count());
         let traversals = traversals.ok_or(full)?;
         let taken = || traversals.into_iter().flatten();
         let lead = taken().next().ok_or(full)?;

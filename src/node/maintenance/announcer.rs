@@ -100,7 +100,7 @@ impl Core {
         needed: usize,
     ) -> Result<(), StartError> {
         let size = m.traversals.len();
-        if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
+        if size < needed { Err(Limit::Traversals.refusal(size, needed)) } else { Ok(()) }
     }
 
     /// Stops a publication, an item if `is_item` or else an announcement, and returns whether it existed.

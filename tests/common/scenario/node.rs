@@ -64,16 +64,16 @@ pub fn run_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (24, 8, 8);
-    (limits.inflight, limits.lookups) = (6, 2);
-    (limits.candidates, limits.tokens, limits.found) = (12, 3, 4);
+    (limits.inflight, limits.traversals) = (6, 2);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) = (12, 3, 4);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2, 16, 8);
-    (limits.sources, limits.contacts) = (8, 8);
+    (limits.sources, limits.reputations) = (8, 8);
     (limits.replies, limits.events, limits.bootstraps) = (2, 4, 2);
     (limits.samples, limits.scrapes, limits.samplings) = (2, 1, 1);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2, 5);
-        (limits.own_items, limits.own_chunks) = (2, 10);
+        (limits.items.stored, limits.items.chunks) = (2, 5);
+        (limits.items.own, limits.items.own_chunks) = (2, 10);
     }
     limits
 };
@@ -104,16 +104,17 @@ fn limits(size: u8) -> Limits {
         _ => 6,
     };
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (20 * scale, 9 * scale, 7 * scale);
-    (limits.inflight, limits.lookups) = (4 * scale, scale + scale / 2);
-    (limits.candidates, limits.tokens, limits.found) = (10 * scale, 2 * scale, 3 * scale);
+    (limits.inflight, limits.traversals) = (4 * scale, scale + scale / 2);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) =
+        (10 * scale, 2 * scale, 3 * scale);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
-    (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
+    (limits.sources, limits.reputations) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
     limits.publications = scale;
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
-        (limits.own_items, limits.own_chunks) = (scale + scale / 2, 9 * scale);
+        (limits.items.stored, limits.items.chunks) = (2 * scale, 5 * scale);
+        (limits.items.own, limits.items.own_chunks) = (scale + scale / 2, 9 * scale);
     }
     limits
 }
@@ -439,7 +440,7 @@ impl<S: Storage> Scenario<S> {
         }
         let mut stored = 0;
         for index in 0..INFOHASHES {
-            let peers: Vec<_> = self.node.peers(infohash(index)).collect();
+            let peers: Vec<_> = self.node.stored_peers(infohash(index)).collect();
             assert!(peers.iter().all(|peer| peer.port() != 0));
             stored += peers.len();
         }
@@ -594,7 +595,7 @@ impl<S: Storage> Scenario<S> {
                 at.map(|at| self.lookups.swap_remove(at));
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
                 assert!(
-                    report.acknowledged <= report.announced && report.answered <= report.queried,
+                    report.acknowledged <= report.sent && report.answered <= report.queried,
                     "{report:?}"
                 );
             }

@@ -77,15 +77,15 @@ fn limits(size: u8) -> Limits {
     let scale = [6, 3, 1, 0][usize::from(size)];
     let mut limits = Limits::default();
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (40 * scale, 24 * scale, 16 * scale);
-    (limits.inflight, limits.lookups) = (6 * scale, 2 * scale - scale / 2);
-    (limits.candidates, limits.found) = (10 * scale, 3 * scale);
+    (limits.inflight, limits.traversals) = (6 * scale, 2 * scale - scale / 2);
+    (limits.candidates_per_lookup, limits.peers_per_lookup) = (10 * scale, 3 * scale);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
-    (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
+    (limits.sources, limits.reputations) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (3 * scale, 4 * scale, 2 * scale);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
-        (limits.own_items, limits.own_chunks) = (scale, 9 * scale);
+        (limits.items.stored, limits.items.chunks) = (2 * scale, 5 * scale);
+        (limits.items.own, limits.items.own_chunks) = (scale, 9 * scale);
     }
     limits
 }

@@ -204,7 +204,7 @@ fn too_many_lookups_are_refused_until_one_has_ended() {
             Err(error) => break error,
         }
     };
-    let full = StartError::Full { limit: Limit::Lookups, size: stage::limits().lookups };
+    let full = StartError::Full { limit: Limit::Traversals, size: stage::limits().lookups };
     assert_eq!((refused, lookups.len()), (full, stage::limits().lookups));
     let refused = stage.act(|node, now| node.announce(now, infohash(99), Announce::port(1)));
     assert_eq!(refused, Err(full));
@@ -337,7 +337,7 @@ fn c_05_four_lookups_that_share_three_queries_end_once() {
 /// Checks that everything that was not cancelled ends exactly once.
 fn ends_once(script: Vec<Act>, inflight: usize) -> Result<(), TestCaseError> {
     let mut limits: Limits = stage::limits();
-    (limits.inflight, limits.lookups) = (inflight, 4);
+    (limits.inflight, limits.traversals) = (inflight, 4);
     let mut stage = Stage::with_limits(stage::config(), &limits);
     for index in 1..=40 {
         stage.host(index);

@@ -176,7 +176,7 @@ mod items {
         lone.drain();
         assert!(lone.events.is_empty(), "{:?}", lone.events);
         let mut limits = limits();
-        limits.items = 0;
+        limits.items.stored = 0;
         let mut full = Lone::with_limits(config(), &limits);
         assert_eq!(full.node.store_item(now, &signed(1, b"0:"), addr(900)), Err(StoreError::NoRoom));
     }
@@ -184,7 +184,7 @@ mod items {
     #[test]
     fn b45_11_a_source_that_fills_the_store_at_one_address_is_evicted_first_at_the_others_too() {
         let mut limits = limits();
-        (limits.items, limits.item_chunks) = (8, 64);
+        (limits.items.stored, limits.items.chunks) = (8, 64);
         let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
         let now = lone.now;
         // Values are searched so that the items of one subnet are closest to the node.

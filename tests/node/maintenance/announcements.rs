@@ -59,7 +59,7 @@ fn l_10_an_announcement_is_repeated_every_15_minutes_until_it_is_stopped() {
     let reports = rounds(&stage, Some(kept));
     assert!((15..=18).contains(&reports.len()), "{}", reports.len());
     for report in &reports {
-        assert_eq!((report.announced, report.acknowledged, report.peers), (8, 8, 1));
+        assert_eq!((report.sent, report.acknowledged, report.peers), (8, 8, 1));
         assert_eq!(report.target, NodeId::from_bytes([1; 20]));
     }
     let starts = starts(&stage, infohash(1));
@@ -357,7 +357,7 @@ fn c_11_user_lookups_preempt_a_republish() {
     assert!(stage.node.announcements().next().unwrap().round.is_some());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     let refused = stage.act(|node, now| node.get_peers(now, infohash(3)));
-    let full = StartError::Full { limit: Limit::Lookups, size: 1 };
+    let full = StartError::Full { limit: Limit::Traversals, size: 1 };
     assert_eq!(refused, Err(full), "one republish used one slot");
     assert_eq!(stage.node.announcements().next().unwrap().round, None);
     assert!(stage.finish(lookup).answered >= 8);

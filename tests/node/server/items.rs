@@ -339,7 +339,7 @@ fn b44_31_an_item_expires_two_hours_after_its_last_put() {
 #[test]
 fn b44_36_the_store_is_bounded_and_works_when_it_is_full() {
     let mut limits = limits();
-    (limits.items, limits.item_chunks) = (16, 40);
+    (limits.items.stored, limits.items.chunks) = (16, 40);
     let mut lone = Lone::with_limits(unhurried(), &limits);
     let mut stored = 0;
     for index in 0..300_u16 {
@@ -359,7 +359,7 @@ fn b44_36_the_store_is_bounded_and_works_when_it_is_full() {
 #[test]
 fn b44_36_one_subnet_cannot_evict_the_items_of_others() {
     let mut limits = limits();
-    (limits.items, limits.item_chunks) = (24, 200);
+    (limits.items.stored, limits.items.chunks) = (24, 200);
     let mut lone = Lone::with_limits(unhurried(), &limits);
     let honest: Vec<Item> = (0..12).map(|index| immutable(format!("i{index}e").as_bytes())).collect();
     for (index, item) in honest.iter().enumerate() {
@@ -376,7 +376,7 @@ fn b44_36_one_subnet_cannot_evict_the_items_of_others() {
 #[test]
 fn a_repeated_put_needs_no_second_signature_check() {
     let mut config = unhurried();
-    config.signature_checks = 1;
+    config.items.signature_checks = 1;
     let mut lone = Lone::new(config);
     let item = signed(1, VALUE);
     put(&mut lone, stranger(1), &item).unwrap();
@@ -388,7 +388,7 @@ fn a_repeated_put_needs_no_second_signature_check() {
 #[test]
 fn signatures_are_checked_at_the_configured_rate_and_other_puts_get_a_server_error() {
     let mut config = unhurried();
-    (config.signature_checks, config.bad_signature_cost) = (10, 0);
+    (config.items.signature_checks, config.items.bad_signature_cost) = (10, 0);
     let mut lone = Lone::new(config);
     let codes = |lone: &mut Lone, at: usize| -> Vec<i64> {
         let twist = Twist { signature: Some([9; 64]), ..Twist::default() };

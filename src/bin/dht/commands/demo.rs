@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
             "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
             count(outcome.report.queried, "node"),
             outcome.report.acknowledged,
-            outcome.report.announced,
+            outcome.report.sent,
             millis(outcome.report.duration),
         ))?,
         Err(error) => say(format!("the announce failed: {error}"))?,

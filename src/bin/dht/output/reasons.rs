@@ -13,7 +13,7 @@ pub(super) fn unannounced(report: &LookupReport) -> Option<String> {
 /// The reasons why an item is not stored, or will not last: one line for each.
 pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> Vec<String> {
     let mut reasons = Vec::new();
-    reasons.extend(report.obstacle.map(|obstacle| match obstacle {
+    reasons.extend(report.item.obstacle.map(|obstacle| match obstacle {
         PutObstacle::Superseded { newest } => {
             format!("nodes hold a newer version, {newest}; choose a higher --seq")
         }
@@ -27,17 +27,17 @@ pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> 
         _ => "nodes hold something that this item cannot replace".to_owned(),
     }));
     if reasons.is_empty() && report.refused.cas_mismatch > 0 {
-        reasons.push(match (report.seq, cas) {
+        reasons.push(match (report.item.seq, cas) {
             (Some(newest), Some(cas)) => format!("nodes hold version {newest}, not {cas}"),
             (_, Some(cas)) => format!("nodes hold a version other than {cas}"),
             (_, None) => "nodes hold a version other than the one to be replaced".to_owned(),
         });
     }
     // A put that was not sent because of what was found cannot have been refused.
-    if report.announced > 0 {
+    if report.sent > 0 {
         reasons.extend(refusal(report));
     }
-    let is_stored_already = report.copies > 0 && report.seq == item.seq();
+    let is_stored_already = report.item.copies > 0 && report.item.seq == item.seq();
     if reasons.is_empty() && report.acknowledged == 0 && !is_stored_already {
         reasons.push(silence(report));
     }
@@ -46,7 +46,7 @@ pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> 
 
 /// How many nodes refused a store, and the last error code.
 fn refusal(report: &LookupReport) -> Option<String> {
-    let (refused, asked) = (report.refused.total, report.announced);
+    let (refused, asked) = (report.refused.total, report.sent);
     let code = report.refused.last.filter(|_| refused > 0)?;
     let by = match refused {
         1 if asked == 1 => "the only node that was asked".to_owned(),
@@ -58,7 +58,7 @@ fn refusal(report: &LookupReport) -> Option<String> {
 
 /// The reason if no node refused a store and none confirmed it.
 fn silence(report: &LookupReport) -> String {
-    match (report.announced, report.answered) {
+    match (report.sent, report.answered) {
         (0, 0) => "no node answered".to_owned(),
         (0, answered) => format!("none of the {} that answered gave a token", count(answered, "node")),
         (asked, _) => format!("none of {} confirmed it", count(asked, "node")),

@@ -45,7 +45,7 @@ impl Output {
             self.set_found();
         }
         // Nothing was sent because enough nodes hold the item.
-        if tried == 0 && copies > 0 && report.seq == item.seq() && report.obstacle.is_none() {
+        if tried == 0 && copies > 0 && report.item.seq == item.seq() && report.item.obstacle.is_none() {
             let what = item.seq().map_or_else(|| "the item".to_owned(), |seq| format!("version {seq}"));
             let hold = if copies == 1 { "holds" } else { "hold" };
             self.note(&format!("{} already {hold} {what}", count(copies, "node")));

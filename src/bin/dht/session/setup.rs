@@ -65,7 +65,7 @@ impl<'a> Setup<'a> {
 
     pub(super) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        limits.found = limits.found.max(self.peers.into());
+        limits.peers_per_lookup = limits.found.max(self.peers.into());
         limits
     }
 

@@ -40,10 +40,10 @@ fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
             continue;
         }
         session.output.stored(item, None, &round.report)?;
-        if round.report.seq > item.seq() {
+        if round.report.item.seq > item.seq() {
             return Ok(());
         }
-        let copies = round.report.acknowledged.max(round.report.copies);
+        let copies = round.report.acknowledged.max(round.report.item.copies);
         session.output.progress(format!("stored at {}", count(copies, "node")));
     }
     if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
