@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use datagrams::{encode, host, query};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
-use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
+use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId, RateLimit};
 use serde_krpc::SerdeMessage;
 
 /// A fixed time: nothing ages, and no limit recovers during a measurement.
@@ -97,9 +97,9 @@ fn sample_infohashes(target: NodeId) -> Method<'static> {
 fn server() -> Node {
     let mut config = Config::default();
     (config.id, config.ipv6) = (Some(OWN), false);
-    (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
-    (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
-    config.queries_per_node = u32::MAX;
+    config.queries_per_source = RateLimit::new(1_000_000, u32::MAX);
+    config.new_endpoints = RateLimit::new(1_000_000, u32::MAX);
+    config.queries_per_node.per_sec = u32::MAX;
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     let mut limits = Limits::default();
     limits.sources = 16_384;
@@ -144,7 +144,7 @@ impl Bench {
             for peer in 0..PEERS {
                 bench.announce(bench.torrents[at], bench.askers[(at + peer * 5) % ASKERS]);
             }
-            assert_eq!(bench.node.peers(bench.torrents[at]).count(), PEERS);
+            assert_eq!(bench.node.stored_peers(bench.torrents[at]).count(), PEERS);
         }
         bench
     }
@@ -252,7 +252,7 @@ fn scrapes(criterion: &mut Criterion) {
             let id = bench.rng.id();
             bench.announce(infohash, (id, host(10_000 + peer)));
         }
-        assert_eq!(bench.node.peers(infohash).count(), peers.min(2000));
+        assert_eq!(bench.node.stored_peers(infohash).count(), peers.min(2000));
         let scrape = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: true };
         let (id, from) = bench.askers[0];
         let datagram = query(id, scrape);

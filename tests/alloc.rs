@@ -308,11 +308,11 @@ impl<S: Storage> Crowd<S> {
         let Some(token) = self.ask(from, Method::Get { target, seq, want: Want::BOTH }) else { return };
         let is_forged = self.roll(16) == 0;
         let cas = (self.roll(4) == 0).then_some(1);
-        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
         let put = match (&key, item.seq(), item.signature()) {
             (Some(key), Some(seq), Some(sound)) => {
                 let signature = if is_forged { &[9; 64] } else { sound };
-                PutItem::Mutable { value, key, seq, signature, salt: item.salt(), cas }
+                PutItem::Mutable { value, key, seq, signature, salt: salt.as_bytes(), cas }
             }
             _ => PutItem::Immutable { value, seq: None },
         };
@@ -326,7 +326,7 @@ impl<S: Storage> Crowd<S> {
             _ if round.is_multiple_of(3) => {
                 self.node.put(self.now, &item, item.seq().filter(|_| round.is_multiple_of(2)))
             }
-            Some(key) => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is short")),
+            Some(key) => self.node.get_mutable(self.now, key, item.salt()),
             None => self.node.get_immutable(self.now, item.target()),
         };
         let kept = self.node.start_publishing(self.now, &item);
@@ -358,9 +358,9 @@ fn items() -> [Item; ITEMS] {
     let mut longest = [b'x'; MAX_VALUE_LEN];
     longest[..4].copy_from_slice(b"996:");
     [
-        Item::sign(&secret, b"a salt", 1, b"5:first"),
-        Item::sign(&secret, b"a salt", 2, b"6:second"),
-        Item::sign(&secret, b"", 7, &longest),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 1, b"5:first"),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 2, b"6:second"),
+        Item::sign(&secret, Salt::NONE, 7, &longest),
         Item::immutable(b"12:Hello World!"),
     ]
     .map(|item| item.expect("it is sound"))
@@ -369,11 +369,12 @@ fn items() -> [Item; ITEMS] {
 #[test]
 fn nothing_allocates_after_birth() {
     let mut limits = Limits::default();
-    (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
+    (limits.inflight, limits.traversals, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
+        (limits.items.stored, limits.items.chunks, limits.items.own, limits.items.own_chunks) =
+            (8, 12, 8, 40);
     }
     let (birth, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
     assert!(birth > 10, "the allocator counts");
@@ -406,10 +407,10 @@ fn nothing_allocates_after_birth() {
 fn a_node_in_a_static_never_allocates_at_all() {
     const LIMITS: Limits = {
         let mut limits = Limits::CLIENT;
-        (limits.lookups, limits.scrapes, limits.samplings) = (4, 1, 1);
+        (limits.traversals, limits.scrapes, limits.samplings) = (4, 1, 1);
         #[cfg(feature = "items")]
         {
-            (limits.own_items, limits.own_chunks) = (8, 40);
+            (limits.items.own, limits.items.own_chunks) = (8, 40);
         }
         limits
     };

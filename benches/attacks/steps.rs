@@ -47,7 +47,7 @@ fn full(count: usize, per_swarm: usize) -> Target {
     (limits.swarms, limits.peers_v4, limits.peers_v6) =
         (count.div_ceil(per_swarm), count.next_multiple_of(4 * per_swarm), 16_384);
     if per_swarm == 1 {
-        (limits.peers_v4, limits.items, limits.item_chunks) = (4 * count, count, count);
+        (limits.peers_v4, limits.items.stored, limits.items.chunks) = (4 * count, count, count);
     }
     let mut target = Target::new(50, &limits, |_| ());
     let mut infohash = InfoHash::from(target.rng.id());

@@ -20,9 +20,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// The variation of the time between two republishes of one announce, in percent of the interval.
 const JITTER: u32 = 10;
 
-/// The time between two republishes of an item (BEP 44); nodes keep items twice as long.
-const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
 /// Number of waiting first publications from which on these are spaced as well.
 ///
 /// A client that starts with a few torrents announces them at once, as it would with so many single announces.
@@ -34,6 +31,9 @@ const CROWD: usize = 64;
 pub(crate) struct Pace {
     /// The time between two republishes of one announce.
     pub(crate) interval: Duration,
+    /// The time between two republishes of one item.
+    #[cfg(feature = "items")]
+    pub(crate) item_interval: Duration,
     /// Minimum time between the starts of any two republishes, even if the interval cannot be kept.
     ///
     /// First publications that start at once are exempt.
@@ -46,7 +46,18 @@ pub(crate) struct Pace {
 
 impl Pace {
     const fn interval_of(&self, subject: Subject) -> Duration {
-        if subject.is_item() { ITEM_INTERVAL } else { self.interval }
+        if subject.is_item() { self.item_interval() } else { self.interval }
+    }
+
+    #[cfg(feature = "items")]
+    const fn item_interval(&self) -> Duration {
+        self.item_interval
+    }
+
+    /// Nothing but announces is republished.
+    #[cfg(not(feature = "items"))]
+    const fn item_interval(&self) -> Duration {
+        self.interval
     }
 }
 
@@ -440,14 +451,14 @@ impl Republisher {
     ///
     /// It is slightly longer than the interval, because a republish that is early does not delay its next one.
     fn patience(&self, subject: Subject) -> Duration {
-        self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
+        self.pace.interval_of(subject) + self.pace.interval.min(self.pace.item_interval()) * JITTER / 100
     }
 
     /// Returns the start of the next republish if all of them are spread over their intervals.
     fn evenly(&self) -> Instant {
         // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
-            [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
+            [self.pace.interval, self.pace.item_interval()].map(|interval| interval.as_millis() as u64);
         let (len, items) = (self.len() as u64, u64::from(self.items));
         let rounds = (len - items) * item_interval + items * interval;
         // Milliseconds times hundredths are units of ten microseconds.
@@ -521,7 +532,14 @@ mod tests {
 
     impl Room {
         fn new(slots: usize, rounds: usize) -> Self {
-            let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds, at_once: 4 * rounds };
+            let pace = Pace {
+                interval: INTERVAL,
+                #[cfg(feature = "items")]
+                item_interval: Duration::from_secs(3600),
+                spacing: SPACING,
+                rounds,
+                at_once: 4 * rounds,
+            };
             Self {
                 republisher: Republisher::new(pace),
                 slots: std::vec![Slot::new(Publication::EMPTY); slots].into_boxed_slice(),

@@ -73,7 +73,7 @@
 //!
 //! A lookup yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
-//! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
+//! [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer says so by
 //! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses

@@ -13,12 +13,12 @@ use crate::base::trace::{debug, trace};
 use crate::guard::external::External;
 #[cfg(feature = "items")]
 use crate::guard::rate::Pacer;
-use crate::guard::rate::{Rate, RateLimit};
+use crate::guard::rate::Rate;
 use crate::guard::sources::{SourceRules, Sources};
 use crate::lookup::density::Density;
 use crate::lookup::republisher::Republisher;
 use crate::node::api::config::Config;
-use crate::node::api::error::StartError;
+use crate::node::api::error::{ContactError, StartError};
 use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind};
 use crate::node::api::stats::Stats;
 use crate::node::client::traversals::Traversals;
@@ -144,7 +144,7 @@ impl Core {
             ..PeerRules::default()
         };
         let source_rules = SourceRules {
-            queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+            queries: config.queries_per_source,
             subnet_bytes: config.unverified_bytes,
             verified_secs: VERIFIED_SECS,
             by_endpoint: !limits,
@@ -247,11 +247,11 @@ impl Core {
         self.check_contact(endpoint).is_ok()
     }
 
-    pub(in crate::node) fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
+    pub(in crate::node) fn check_contact(&self, endpoint: Endpoint) -> Result<(), ContactError> {
         if !self.is_allowed(endpoint) {
-            return Err(StartError::AddressRefused);
+            return Err(ContactError::AddressRefused);
         }
-        if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
+        if self.family(endpoint.family()).on { Ok(()) } else { Err(ContactError::Disabled) }
     }
 
     /// Whether the configuration admits an endpoint.

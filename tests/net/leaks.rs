@@ -20,7 +20,7 @@ const HELD: usize = 5;
 /// A node with slots for less than they hold: the rest waits.
 fn few() -> Limits {
     let mut few = limits();
-    few.lookups = 12;
+    few.traversals = 12;
     few
 }
 

@@ -84,7 +84,8 @@ fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
         assert!(node.id(Family::V4) != id && node.node_count(Family::V4) * 2 > known);
         assert_eq!(changes(&world, mover), 2);
         let peer = SocketAddr::new(world.addr(mover).ip(), 4242);
-        let holders = world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|held| held == peer));
+        let holders =
+            world.nodes().filter(|(_, node)| node.stored_peers(infohash(byte)).any(|held| held == peer));
         assert!(holders.count() >= 8, "the announce stands under the new address");
         assert!(meet(&mut world, mover, hosts[20], 1) && meet(&mut world, hosts[30], mover, 2));
     }

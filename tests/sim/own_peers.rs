@@ -108,7 +108,7 @@ fn we_are_no_peer_that_announced_itself_to_us_nor_find_ourselves() {
     });
     world.run_for(secs(20));
     let node = world.node(home).unwrap();
-    assert_eq!((node.peer_count(Family::V4), node.peers(HASH).count()), (0, 0));
+    assert_eq!((node.peer_count(Family::V4), node.stored_peers(HASH).count()), (0, 0));
     assert_eq!(find(&mut world, home, Lookup::GetPeers(HASH), None).1, []);
 }
 

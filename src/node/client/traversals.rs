@@ -16,7 +16,8 @@ use crate::lookup::republisher::Publication;
 use crate::lookup::{
     Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
 };
-use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
+use crate::node::api::event::{LookupId, NodeInfo, PublicationId};
+use crate::node::api::report::{LookupReport, Refusals};
 use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
@@ -307,9 +308,7 @@ impl Core {
             publication,
             swarm,
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(m.own_items, traversal.goal),
-            #[cfg(feature = "items")]
-            obstacle: Self::obstacle(m.traversals, m.own_items, lead),
+            item: Self::item_report(m.traversals, m.own_items, lead),
             network_size: self.network_sizes(),
             ..report(&traversal, sibling.map(|ix| &m.traversals[ix]), self.now)
         };
@@ -343,9 +342,7 @@ impl Core {
             swarm,
             network_size: self.network_sizes(),
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(view.own_items, traversal.goal),
-            #[cfg(feature = "items")]
-            obstacle: Self::obstacle(view.traversals, view.own_items, lead),
+            item: Self::item_report(view.traversals, view.own_items, lead),
             ..report
         })
     }
@@ -698,7 +695,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         queried: sum(|traversal| traversal.queried),
         answered: sum(|traversal| traversal.answered),
         failed: sum(|traversal| traversal.failed),
-        announced: sum(|traversal| traversal.announced),
+        sent: sum(|traversal| traversal.announced),
         acknowledged: sum(|traversal| traversal.acknowledged),
         refused: Refusals {
             total: refused(|refused| refused.count),
@@ -706,8 +703,6 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
             seq_too_low: refused(|refused| refused.seq),
             last: codes.next_back().map(ErrorCode),
         },
-        #[cfg(feature = "items")]
-        copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
         crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)

@@ -10,7 +10,7 @@ use crate::base::time::Instant;
 use crate::lookup::republisher::{Pace, Phase, Publication, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::config::Config;
-use crate::node::api::error::{Limit, StartError};
+use crate::node::api::error::{Limit, PublishError, Shortage};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
 use crate::node::core::Core;
 use crate::node::maintenance::timers::Timer;
@@ -46,7 +46,10 @@ pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
     let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
     Pace {
         interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
-        spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families)) / config.new_endpoints.max(1),
+        #[cfg(feature = "items")]
+        item_interval: config.items.publish_interval.clamp(INTERVALS[0], INTERVALS[1]),
+        spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families))
+            / config.new_endpoints.per_sec.max(1),
         rounds,
         at_once: (lookups / FIRST_RESERVE).max(rounds),
     }
@@ -62,10 +65,10 @@ impl Core {
         infohash: InfoHash,
         announce: Announce,
         last: Option<(Duration, u16)>,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let now = self.advance(now);
         if announce.port == 0 {
-            return Err(StartError::PortZero);
+            return Err(PublishError::PortZero);
         }
         self.check_lookup_slots(
             m,
@@ -82,7 +85,7 @@ impl Core {
             }
             None => {
                 let ix = self.republisher.restore(m.publications, target, subject, last, now);
-                ix.ok_or_else(|| Limit::Publications.refusal(m.publications.len(), 1))?
+                ix.ok_or_else(|| Limit::Publications.shortage(m.publications.len(), 1))?
             }
         };
         self.hold_own(m, infohash, announce);
@@ -91,13 +94,9 @@ impl Core {
     }
 
     /// Checks that a republish can get the slots it needs at all.
-    pub(in crate::node) fn check_lookup_slots(
-        &self,
-        m: &Memory<'_>,
-        needed: usize,
-    ) -> Result<(), StartError> {
+    pub(in crate::node) fn check_lookup_slots(&self, m: &Memory<'_>, needed: usize) -> Result<(), Shortage> {
         let size = m.traversals.len();
-        if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
+        if size < needed { Err(Limit::Traversals.shortage(size, needed)) } else { Ok(()) }
     }
 
     /// Stops a publication: an item if `is_item`, else an announcement. Returns whether it existed.

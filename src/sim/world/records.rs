@@ -8,7 +8,8 @@ use core::time::Duration;
 use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::lookup::Lookup;
-use crate::node::api::event::{Event, LookupId, LookupReport};
+use crate::node::api::event::{Event, LookupId};
+use crate::node::api::report::LookupReport;
 use crate::sim::hosts::HostId;
 
 /// Names the [`LookupRecord`] of a tracked lookup.

@@ -20,10 +20,9 @@ mod tests;
 
 pub(crate) use chunks::Chunk;
 pub(crate) use eviction::Victims;
-pub use item::{Item, ItemError, Salt};
-pub(crate) use keys::immutable_target;
+pub use item::{Item, ItemError, Salt, SaltTooLong};
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
-pub use own::PutObstacle;
-pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Shortage, Sighting};
+pub(crate) use keys::{immutable_target, mutable_target};
+pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, PutObstacle, Shortage, Sighting};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
 pub(crate) use store::{ItemSlots, ItemStore, ItemView, Meeting, Stored, read as read_stored};

@@ -20,7 +20,7 @@ type Memory = dht_proto::fixed!({
     let mut limits = dht_proto::Limits::CLIENT;
     (limits.nodes_v6, limits.swarms, limits.peers_v4, limits.peers_v6) = (64, 4, 8, 8);
     (limits.sources, limits.samples, limits.scrapes, limits.samplings) = (4, 4, 1, 1);
-    (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (2, 16, 1, 8);
+    (limits.items.stored, limits.items.chunks, limits.items.own, limits.items.own_chunks) = (2, 16, 1, 8);
     limits
 });
 

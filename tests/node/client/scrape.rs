@@ -231,7 +231,7 @@ fn b33_14_b33_10_an_answer_with_peers_alone_counts_them() {
 #[test]
 fn b33_14_such_peers_are_counted_beyond_those_that_a_lookup_remembers() {
     let mut limits = common::raw::limits();
-    limits.found = 10;
+    limits.peers_per_lookup = 10;
     let mut lone = Lone::with_limits(config(), &limits);
     let peers: Vec<_> = (5..105).map(addr).collect();
     let report = scrape_one(&mut lone, b"", &value_list(&peers));

@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
             "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
             count(outcome.report.queried, "node"),
             outcome.report.acknowledged,
-            outcome.report.announced,
+            outcome.report.sent,
             millis(outcome.report.duration),
         ))?,
         Err(error) => say(format!("the announce failed: {error}"))?,
@@ -88,7 +88,7 @@ fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
     config.address_policy = AddressPolicy::Any;
     config.source_limits = false;
     let mut limits = Limits::default();
-    limits.lookups = 8;
+    limits.traversals = 8;
     limits.swarms = 64;
     limits.peers_v4 = 256;
     limits.peers_v6 = 0;

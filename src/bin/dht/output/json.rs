@@ -26,7 +26,7 @@ pub(super) fn object(event: &Event<'_>) -> Value {
             "event": "announced",
             "infohash": infohash.to_string(),
             "nodes": report.acknowledged,
-            "tried": report.announced,
+            "tried": report.sent,
         }),
         Event::Item(item) => found(item),
         Event::Stored { item, report, .. } => stored(item, report),
@@ -71,7 +71,7 @@ fn found(item: &Item) -> Value {
     if let (Some(key), Some(seq)) = (item.key(), item.seq()) {
         object["seq"] = json!(seq);
         object["key"] = json!(key.to_string());
-        object["salt_hex"] = json!(HEXLOWER.encode(item.salt()));
+        object["salt_hex"] = json!(HEXLOWER.encode(item.salt().as_bytes()));
     }
     object["value_hex"] = json!(HEXLOWER.encode(item.value()));
     if let Some(pointer) = TorrentPointer::from_value(item.value()) {
@@ -86,8 +86,8 @@ fn stored(item: &Item, report: &LookupReport) -> Value {
         "event": "stored",
         "target": item.target().to_string(),
         "nodes": report.acknowledged,
-        "tried": report.announced,
-        "copies": report.copies,
+        "tried": report.sent,
+        "copies": report.item.copies,
         "refused": {
             "total": refused.total,
             "cas_mismatch": refused.cas_mismatch,
@@ -95,7 +95,7 @@ fn stored(item: &Item, report: &LookupReport) -> Value {
             "last": refused.last.map(|code| code.0),
         },
         "seq": item.seq(),
-        "found_seq": report.seq,
+        "found_seq": report.item.seq,
     })
 }
 

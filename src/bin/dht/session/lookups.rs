@@ -73,7 +73,7 @@ pub(crate) fn look_up<T: Send + 'static>(
 
 /// Whether any node has answered. A store may query nobody, and use what an earlier lookup has found.
 pub(crate) const fn has_answer(report: &LookupReport) -> bool {
-    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
+    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.item.copies > 0
 }
 
 /// Whether a call could not start, rather than that its time is over or a signal has ended the node.

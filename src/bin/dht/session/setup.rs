@@ -59,7 +59,7 @@ impl<'a> Setup<'a> {
         // An id that was asked for stays.
         config.secure_ids = self.node.id.is_none();
         config.read_only = self.read_only;
-        config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
+        config.new_endpoints.per_sec = config.new_endpoints.per_sec.max(self.new_endpoints);
         if self.node.allow_private {
             config.address_policy = AddressPolicy::Any;
             config.source_limits = false;
@@ -69,7 +69,7 @@ impl<'a> Setup<'a> {
 
     pub(super) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        limits.found = limits.found.max(self.peers.into());
+        limits.peers_per_lookup = limits.peers_per_lookup.max(self.peers.into());
         limits
     }
 

@@ -43,10 +43,10 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         }
         Command::Announce { infohash, port } => {
             let report = node.announce(infohash.parse()?, Announce::port(port)).await?.report;
-            if report.announced == 0 {
+            if report.sent == 0 {
                 return Err(format!("no node took the announce: {report:?}").into());
             }
-            announced(report.announced);
+            announced(report.sent);
         }
         Command::Item(_) => return Err("items of our own are put and got by the tool".into()),
     }
