@@ -9,7 +9,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::api::error::{QueryError, StartError};
+use crate::node::api::error::{ContactError, QueryError};
 use crate::node::api::event::{Event, NodeInfo, QueryId};
 use crate::node::storage::Storage;
 
@@ -25,7 +25,7 @@ const MAX_REST: Duration = Duration::from_secs(6 * 3600);
 /// How often the routing table is consulted while no other nodes are left to query.
 const RESEED: Duration = Duration::from_secs(10);
 
-/// Options of a crawl.
+/// Options of a crawl. Each field has a setter of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrawlOptions {
@@ -53,21 +53,65 @@ pub struct CrawlOptions {
     pub untaken: usize,
 }
 
+impl CrawlOptions {
+    /// The defaults, as a constant.
+    pub const DEFAULT: Self = Self {
+        spacing: Duration::from_millis(100),
+        concurrency: 8,
+        revisit: Duration::from_secs(60),
+        nodes: 262_144,
+        remembered: 262_144,
+        untaken: 1024,
+    };
+}
+
+/// Setters.
+impl CrawlOptions {
+    /// Sets [`spacing`](field@Self::spacing).
+    pub const fn spacing(mut self, spacing: Duration) -> Self {
+        self.spacing = spacing;
+        self
+    }
+
+    /// Sets [`concurrency`](field@Self::concurrency).
+    pub const fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Sets [`revisit`](field@Self::revisit).
+    pub const fn revisit(mut self, revisit: Duration) -> Self {
+        self.revisit = revisit;
+        self
+    }
+
+    /// Sets [`nodes`](field@Self::nodes).
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets [`remembered`](field@Self::remembered).
+    pub const fn remembered(mut self, remembered: usize) -> Self {
+        self.remembered = remembered;
+        self
+    }
+
+    /// Sets [`untaken`](field@Self::untaken).
+    pub const fn untaken(mut self, untaken: usize) -> Self {
+        self.untaken = untaken;
+        self
+    }
+}
+
 impl Default for CrawlOptions {
     fn default() -> Self {
-        Self {
-            spacing: Duration::from_millis(100),
-            concurrency: 8,
-            revisit: Duration::from_secs(60),
-            nodes: 262_144,
-            remembered: 262_144,
-            untaken: 1024,
-        }
+        Self::DEFAULT
     }
 }
 
 /// An infohash found by a crawl.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Found {
     /// The infohash of a torrent.
@@ -209,7 +253,7 @@ impl Crawler {
                     self.report.asked += 1;
                     self.asked.insert(query, key);
                 }
-                Err(StartError::AddressRefused) => self.forget(&key),
+                Err(ContactError::AddressRefused) => self.forget(&key),
                 // The node has no free slot, or is disabled; retried later.
                 Err(_) => {
                     self.ready.insert((known.id, key));

@@ -36,6 +36,7 @@
 //!
 //! - [`guide::architecture`]: the parts of a node, and where a change belongs
 //! - [`guide::embedding`]: loops, torrent engines, several addresses
+//! - [`guide::errors`]: which errors there are, and what to do
 //! - [`guide::security`]: attacks, defences, and what is left of each attack
 //! - [`guide::testing`]: your own program on a private network, or in virtual time
 //! - [`guide::glossary`]: terms, and what other implementations call them
@@ -86,19 +87,29 @@ pub use base::metrics::Metric;
 pub use base::time::Instant;
 #[cfg(feature = "alloc")]
 pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
+pub use guard::rate::RateLimit;
 pub use lookup::density::NetworkSize;
-pub use lookup::{Announce, Lookup, LookupOptions};
+pub use lookup::{Announce, Lookup, LookupKind, LookupOptions};
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
-pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
-pub use node::api::error::{Limit, QueryError, StartError, StoreError};
+#[cfg(feature = "items")]
+pub use node::api::config::ItemConfig;
+pub use node::api::config::{BootstrapKind, Config, MAX_DATAGRAM};
+pub use node::api::error::{
+    AddressRefused, ContactError, Limit, PublishError, PutError, QueryError, StartError, StoreError,
+};
 #[cfg(feature = "items")]
 pub use node::api::event::PublicationInfo;
 pub use node::api::event::{
-    AnnouncementInfo, Event, LookupId, LookupKind, LookupReport, NodeInfo, Pong, PublicationId, QueryId,
-    Refusals, RepublishInfo, Sample, SwarmSize, Transmit,
+    AnnouncementInfo, Event, LookupId, NodeInfo, PublicationId, QueryId, RepublishInfo, Transmit,
 };
+#[cfg(feature = "items")]
+pub use node::api::limits::ItemLimits;
+pub use node::api::limits::Limits;
+#[cfg(feature = "items")]
+pub use node::api::report::ItemReport;
+pub use node::api::report::{LookupReport, Pong, Refusals, Sample, Stored, SwarmSize};
 #[cfg(feature = "items")]
 pub use node::api::stats::ItemCounts;
 pub use node::api::stats::{Drops, MethodCounts, Stats};
@@ -112,7 +123,7 @@ pub use node::storage::Lengths;
 pub use node::storage::{Fixed, Storage};
 #[cfg(feature = "items")]
 pub use store::items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, Salt, SaltTooLong, SecretKey, TorrentPointer,
     UpdatableTorrent,
 };
 pub use table::BucketInfo;

@@ -308,11 +308,11 @@ impl<S: Storage> Crowd<S> {
         let Some(token) = self.ask(from, Method::Get { target, seq, want: Want::BOTH }) else { return };
         let is_forged = self.below(16) == 0;
         let cas = (self.below(4) == 0).then_some(1);
-        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
         let put = match (&key, item.seq(), item.signature()) {
             (Some(key), Some(seq), Some(sound)) => {
                 let signature = if is_forged { &[9; 64] } else { sound };
-                PutItem::Mutable { value, key, seq, signature, salt: item.salt(), cas }
+                PutItem::Mutable { value, key, seq, signature, salt: salt.as_bytes(), cas }
             }
             _ => PutItem::Immutable { value, seq: None },
         };
@@ -326,7 +326,7 @@ impl<S: Storage> Crowd<S> {
             _ if round.is_multiple_of(3) => {
                 self.node.put(self.now, &item, item.seq().filter(|_| round.is_multiple_of(2)))
             }
-            Some(key) => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is short")),
+            Some(key) => self.node.get_mutable(self.now, key, item.salt()),
             None => self.node.get_immutable(self.now, item.target()),
         };
         let kept = self.node.start_publishing(self.now, &item);
@@ -358,9 +358,9 @@ fn items() -> [Item; ITEMS] {
     let mut longest = [b'x'; MAX_VALUE_LEN];
     longest[..4].copy_from_slice(b"996:");
     [
-        Item::sign(&secret, b"a salt", 1, b"5:first"),
-        Item::sign(&secret, b"a salt", 2, b"6:second"),
-        Item::sign(&secret, b"", 7, &longest),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 1, b"5:first"),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 2, b"6:second"),
+        Item::sign(&secret, Salt::NONE, 7, &longest),
         Item::immutable(b"12:Hello World!"),
     ]
     .map(|item| item.expect("it is valid"))

@@ -68,7 +68,7 @@ pub(crate) fn print_swarms() {
         }
         target.pass(Duration::from_millis(400));
     }
-    let kept = honest.iter().filter(|it| target.node.peers(**it).next().is_some()).count();
+    let kept = honest.iter().filter(|it| target.node.stored_peers(**it).next().is_some()).count();
     println!("{:<54}{:>8}", "32 addresses of 8 /24s, two minutes: of 500 single", kept);
 
     let mut target = Target::new(50, &Limits::default(), |_| ());
@@ -100,7 +100,7 @@ pub(crate) fn print_swarms() {
             let near = swarms.iter().filter(|(it, _)| NodeId::from(*it).common_prefix_len(&own) >= 3);
             near.filter(move |(_, count)| *count == peers)
         };
-        let kept = near().filter(|(it, _)| target.node.peers(*it).next().is_some()).count();
+        let kept = near().filter(|(it, _)| target.node.stored_peers(*it).next().is_some()).count();
         let share = 100.0 * kept as f64 / near().count() as f64;
         println!("{:<54}{share:>6.0} %", format!("1,000 addresses with 8 peers each: swarms {name} near us"));
     }

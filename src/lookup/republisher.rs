@@ -20,9 +20,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// The variation of the time between two republishes of one announce, in percent of the interval.
 const JITTER: u32 = 10;
 
-/// The time between two republishes of an item (BEP 44); nodes keep items twice as long.
-const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
 /// Number of waiting first publications from which on these are spaced as well.
 ///
 /// A client that starts with a few torrents announces them at once, as with single announces.
@@ -49,6 +46,9 @@ const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(2
 pub(crate) struct Pace {
     /// The time between two republishes of one announce.
     pub(crate) interval: Duration,
+    /// The time between two republishes of one item.
+    #[cfg(feature = "items")]
+    pub(crate) item_interval: Duration,
     /// Minimum microseconds between the starts of any two republishes, even if the interval cannot be kept.
     ///
     /// First publications that start at once are exempt.
@@ -61,12 +61,22 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// Returns a rate that contacts at most `new_endpoints` per second, and leaves lookup slots to others.
-    pub(crate) fn within(interval: Duration, new_endpoints: u32, families: usize, lookups: usize) -> Self {
+    ///
+    /// `intervals` are those of announces and of items.
+    pub(crate) fn within(
+        intervals: [Duration; 2],
+        new_endpoints: u32,
+        families: usize,
+        lookups: usize,
+    ) -> Self {
+        let [interval, _item_interval] = intervals.map(|interval| interval.clamp(INTERVALS[0], INTERVALS[1]));
         let lookups = lookups / families.max(1);
         let max_running = (lookups / SLOTS_PER_REPUBLISH).clamp(1, MAX_REPUBLISHES);
         let max_first = (lookups / SLOTS_PER_FIRST).max(max_running);
         Self {
-            interval: interval.clamp(INTERVALS[0], INTERVALS[1]),
+            interval,
+            #[cfg(feature = "items")]
+            item_interval: _item_interval,
             spacing: REPUBLISH_ENDPOINTS * families as u32 * 1_000_000 / new_endpoints.max(1),
             max_running: max_running as u32,
             max_first: u32::try_from(max_first).unwrap_or(u32::MAX),
@@ -74,7 +84,18 @@ impl Pace {
     }
 
     const fn interval_of(&self, subject: Subject) -> Duration {
-        if subject.is_item() { ITEM_INTERVAL } else { self.interval }
+        if subject.is_item() { self.item_interval() } else { self.interval }
+    }
+
+    #[cfg(feature = "items")]
+    const fn item_interval(&self) -> Duration {
+        self.item_interval
+    }
+
+    /// Nothing but announces is republished.
+    #[cfg(not(feature = "items"))]
+    const fn item_interval(&self) -> Duration {
+        self.interval
     }
 }
 
@@ -480,14 +501,14 @@ impl Republisher {
     ///
     /// The time is slightly longer than the interval, because an early republish does not delay the next one.
     fn next_delay(&self, subject: Subject) -> Duration {
-        self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
+        self.pace.interval_of(subject) + self.pace.interval.min(self.pace.item_interval()) * JITTER / 100
     }
 
     /// Returns the start of the next republish if all of them are spread evenly over their intervals.
     fn even_start(&self) -> Instant {
         // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
-            [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
+            [self.pace.interval, self.pace.item_interval()].map(|interval| interval.as_millis() as u64);
         let (len, items) = (self.len() as u64, u64::from(self.items));
         let rounds = (len - items) * item_interval + items * interval;
         // Milliseconds times hundredths are units of ten microseconds.
@@ -563,6 +584,8 @@ mod tests {
         fn new(slots: usize, rounds: usize) -> Self {
             let pace = Pace {
                 interval: INTERVAL,
+                #[cfg(feature = "items")]
+                item_interval: Duration::from_secs(3600),
                 spacing: SPACING.as_micros() as u32,
                 max_running: rounds as u32,
                 max_first: 4 * rounds as u32,

@@ -98,7 +98,7 @@ impl Metrics {
                 stored_items: node.item_count(),
                 #[cfg(not(feature = "items"))]
                 stored_items: 0,
-                contacts: node.contact_count(),
+                contacts: node.reputation_count(),
                 lookups_under_way: node.lookup_count(),
                 queries_under_way: node.query_count(),
                 kept: node.publication_count(),

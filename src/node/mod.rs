@@ -32,10 +32,10 @@ pub use persist::checkpoint::CheckpointError;
 
 use crate::base::addr::Family;
 use crate::base::time::Instant;
-#[cfg(feature = "alloc")]
-use crate::node::api::config::Limits;
 use crate::node::api::config::{Config, MAX_DATAGRAM};
 use crate::node::api::event::{Event, Transmit};
+#[cfg(feature = "alloc")]
+use crate::node::api::limits::Limits;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
 use crate::node::storage::Storage;

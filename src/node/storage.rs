@@ -5,7 +5,7 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
-use crate::node::api::config::Limits;
+use crate::node::api::limits::Limits;
 use crate::node::local::MAX_LOCALS;
 use crate::store::peers::PeerSlots;
 use crate::table::bucket_count;
@@ -194,10 +194,10 @@ macro_rules! memory {
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
         ///
-        /// let mut config = Config::default();
-        /// (config.ipv6, config.read_only) = (false, true);
+        /// static CONFIG: Config = Config::DEFAULT.ipv6(false).read_only(true);
+        ///
         /// let mut memory: Fixed = Fixed::new();
-        /// let node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
+        /// let node = Node::with_storage(CONFIG.clone(), &mut memory, [7; 32], Instant::ZERO);
         /// # drop(node);
         /// ```
         #[allow(non_upper_case_globals, reason = "named after the slices")]
@@ -236,11 +236,7 @@ macro_rules! memory {
         /// ```
         /// use dht_proto::{Config, Instant, Limits, Node, fixed};
         ///
-        /// const LIMITS: Limits = {
-        ///     let mut limits = Limits::CLIENT;
-        ///     (limits.replies, limits.swarms, limits.peers_v4, limits.sources) = (4, 16, 64, 16);
-        ///     limits
-        /// };
+        /// const LIMITS: Limits = Limits::CLIENT.replies(4).swarms(16).peers_v4(64).sources(16);
         ///
         /// let mut memory = <fixed!(LIMITS)>::new();
         /// let node = Node::with_storage(Config::default(), &mut memory, [7; 32], Instant::ZERO);

@@ -11,7 +11,10 @@ use super::hosted::Hosted;
 use super::transport::{Link, Nat};
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+#[cfg(feature = "items")]
+use crate::node::api::limits::ItemLimits;
+use crate::node::api::limits::Limits;
 
 /// Names a host of a world; hosts are numbered in the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,13 +119,13 @@ pub fn limits(world: usize) -> Limits {
         nodes_v4: 8 * depth,
         replacements: depth,
         inflight: 4,
-        candidates: 8,
-        tokens: 8,
-        found: 4,
+        candidates_per_lookup: 8,
+        tokens_per_lookup: 8,
+        peers_per_lookup: 4,
         swarms: 2,
         peers_v4: 4,
         sources: 4,
-        contacts: 8,
+        reputations: 8,
         replies: 1,
         events: 2,
         bootstraps: 3,
@@ -138,20 +141,14 @@ pub fn roomy_limits() -> Limits {
         swarms: 64,
         peers_v4: 1024,
         peers_v6: 256,
-        lookups: 16,
+        traversals: 16,
         sources: 256,
-        contacts: 512,
+        reputations: 512,
         nodes_v6: 64,
         events: 256,
         publications: 64,
         #[cfg(feature = "items")]
-        items: 64,
-        #[cfg(feature = "items")]
-        item_chunks: 512,
-        #[cfg(feature = "items")]
-        own_items: 32,
-        #[cfg(feature = "items")]
-        own_chunks: 256,
+        items: ItemLimits { stored: 64, chunks: 512, own: 32, own_chunks: 256 },
         ..Limits::default()
     }
 }

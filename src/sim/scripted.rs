@@ -27,8 +27,10 @@ use super::transport::{Direction, Latency, Network};
 use super::world::World;
 use crate::base::id::{InfoHash, K, NodeId};
 use crate::base::time::Instant;
+use crate::guard::rate::RateLimit;
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+use crate::node::api::limits::Limits;
 
 /// Settings of the network; [`run`](Self::run) builds it.
 #[derive(Clone, Debug)]
@@ -60,8 +62,7 @@ pub struct ScriptedNetwork {
 
 impl Default for ScriptedNetwork {
     fn default() -> Self {
-        let config =
-            Config { ipv6: false, new_endpoints: 100_000, new_endpoints_burst: 100_000, ..Config::default() };
+        let config = Config::DEFAULT.ipv6(false).new_endpoints(RateLimit::new(100_000, 100_000));
         Self {
             hosts: 400,
             sample: 60,

@@ -27,7 +27,8 @@ use super::transport::{Direction, Network};
 use super::world::World;
 use crate::base::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup};
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+use crate::node::api::limits::Limits;
 
 /// Settings of the attack; [`run`](Self::run) carries it out.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bencode_rs::{Value, parse_all};
 use dht_proto::{
     Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupOptions, MAX_DATAGRAM, Node,
-    NodeId, Stats,
+    NodeId, RateLimit, Stats,
 };
 
 /// The ids of the node under test.
@@ -47,7 +47,7 @@ pub fn config() -> Config {
 /// A configuration without limits on the queries of one host and the answers to it.
 pub fn unhurried() -> Config {
     let mut config = config();
-    (config.queries_per_source, config.source_burst) = (1_000_000, 1_000_000);
+    config.queries_per_source = RateLimit::new(1_000_000, 1_000_000);
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     config
 }

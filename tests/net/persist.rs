@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dht_proto::net::{CallError, Loaded, NetEvent, NetEvents, SpawnError, StateFile};
-use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, PublishError, State, StateError};
 
 use crate::common;
 #[cfg(feature = "items")]
@@ -186,7 +186,7 @@ fn a_refused_announce_does_not_remove_the_saved_one() {
 
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let refused = dht.start_announcing(infohash, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
-    assert_eq!(refused, CallError::Start(StartError::PortZero));
+    assert_eq!(refused, CallError::Publish(PublishError::PortZero));
     assert!(announces(&dht).is_empty(), "it has no handle");
     let _rounds = dht.start_announcing(infohash, Announce::port(4242));
     let kept = announces(&dht);

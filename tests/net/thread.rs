@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use dht_proto::net::{BootstrapRefusal, CallError, NetEvent, SpawnError};
 use dht_proto::{
-    Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
-    StartError,
+    Announce, Config, ContactError, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions,
+    NodeId, PublishError, QueryError, StartError,
 };
 
 use crate::common::net::loops::{Loop, in_each_loop};
@@ -172,7 +172,7 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
         wait_for("nothing is republished", || announces(&nodes[3]).is_empty());
 
         let refused = nodes[3].start_announcing(HASH, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
-        assert_eq!(refused, CallError::Start(StartError::PortZero));
+        assert_eq!(refused, CallError::Publish(PublishError::PortZero));
         let announcement = nodes[3].start_announcing(HASH, Announce::port(7777));
         nodes.remove(3).shutdown().wait().unwrap();
         assert!(announcement.into_iter().count() <= 1, "it ends with the thread");
@@ -215,11 +215,11 @@ fn a_ping_reaches_a_node_and_fails_at_a_closed_port() {
         ));
         assert_eq!(
             a.ping("127.0.0.1:0".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
         assert_eq!(
             a.ping("[::1]:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
     });
 }
@@ -230,11 +230,11 @@ fn the_public_policy_refuses_loopback() {
         let dht = on.spawn(builder().config(Config::default())).unwrap();
         assert_eq!(
             dht.ping("127.0.0.1:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
         assert_eq!(
             dht.add_node("10.0.0.1:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
     });
 }

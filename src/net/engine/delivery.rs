@@ -88,6 +88,8 @@ impl Engine {
                 #[cfg(feature = "items")]
                 Wants::Versions(feed) => feed.end(Ok(outcome.clone())),
                 #[cfg(feature = "items")]
+                Wants::Newest(reply) => reply.end(Ok(outcome.item.clone())),
+                #[cfg(feature = "items")]
                 Wants::Torrent(reply) => reply.end(torrent(outcome)),
                 #[cfg(feature = "items")]
                 Wants::Successor(successor) => match successor.key(outcome) {

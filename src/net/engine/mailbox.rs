@@ -5,6 +5,8 @@ use alloc::collections::VecDeque;
 #[cfg(feature = "items")]
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+#[cfg(feature = "items")]
+use core::time::Duration;
 
 use super::crawls::SharedReport;
 use super::events::Subscriber;
@@ -39,6 +41,15 @@ pub(crate) enum Command {
         /// How it went, once it has ended.
         end: LookupEnd,
         reply: Reply<LookupReport>,
+    },
+    /// Has a caller wait for the newest version of an item no longer than for `within`.
+    #[cfg(feature = "items")]
+    Newest {
+        number: u64,
+        within: Duration,
+        /// How the lookup went, once it has ended.
+        end: LookupEnd,
+        reply: Reply<Option<Item>>,
     },
     Announce {
         number: u64,

@@ -139,8 +139,9 @@ impl DhtHandle {
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-    /// or so, and [`start_announcing`](Self::start_announcing) repeats it. The [`Outcome`](crate::net::Outcome) tells who
-    /// acknowledged; the lookup yields the torrent's other peers by the way.
+    /// or so, and [`start_announcing`](Self::start_announcing) repeats it.
+    /// [`Outcome::stored`](crate::net::Outcome::stored) says whether it is stored; the lookup yields the torrent's
+    /// other peers by the way.
     ///
     /// [`StartError::PortZero`](crate::StartError::PortZero) if the port is 0.
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> LookupHandle {
@@ -159,7 +160,7 @@ impl DhtHandle {
     /// for again is not announced. An announcement that is dropped before the node ends counts as
     /// given up: to have it go on after the next start, [`shutdown`](Dht::shutdown) comes first.
     ///
-    /// A [`StartError`](crate::StartError) if too many are kept up or the port is 0.
+    /// A [`PublishError`](crate::PublishError) if too many are kept up or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {
         Recurring::start(&self.shared, infohash, |number, rounds| Command::Announce {
             number,
@@ -187,7 +188,8 @@ impl DhtHandle {
 
     /// Asks the node at `addr` whether it is there.
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer.
+    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
     pub fn ping(&self, addr: SocketAddr) -> Call<Pong> {
         Call::query(&self.shared, |number, reply| Command::Ping { number, addr, reply })
     }
@@ -195,7 +197,8 @@ impl DhtHandle {
     /// Asks the node at `addr` for a sample of the infohashes that it stores peers of, and for the
     /// nodes that it knows closest to `target` (BEP 51).
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer.
+    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
     pub fn sample_infohashes(&self, addr: SocketAddr, target: NodeId) -> Call<Sampled> {
         Call::query(&self.shared, |number, reply| Command::Sample { number, addr, target, reply })
     }
@@ -276,7 +279,7 @@ impl DhtHandle {
     ///
     /// [`CallError::Io`](crate::net::CallError::Io) with the system's error. If `addr` cannot be bound, the socket
     /// stays where it is; without an address it is tried again by and by.
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if `addr` is of a family that is off, or the
+    /// [`CallError::NoSocket`](crate::net::CallError::NoSocket) if `addr` is of a family that is off, or the
     /// socket is not the node's own.
     pub fn rebind(&self, addr: Option<SocketAddr>) -> Call<()> {
         Call::ask(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::node::persist::format::Unclaimed;
-use crate::{Announce, InfoHash, Instant, Node, PublicationId, SavedAnnounce, StartError};
+use crate::{Announce, InfoHash, Instant, Node, PublicationId, PublishError, SavedAnnounce};
 #[cfg(feature = "items")]
 use crate::{Item, NodeId, SavedItem};
 
@@ -107,7 +107,7 @@ impl Saved {
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.announces.get(&infohash) {
             Some(saved) if saved.announce == announce => node.restore_announce(now, saved, elapsed),
@@ -124,7 +124,7 @@ impl Saved {
         node: &mut Node,
         now: Instant,
         item: &Item,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.items.get(&item.target()) {
             Some(saved) if saved.item == *item => node.restore_item(now, saved, elapsed),

@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::node::Node;
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::error::{StartError, StoreError};
+use crate::node::api::error::{ContactError, PublishError, StartError, StoreError};
 use crate::node::api::event::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
@@ -29,9 +29,9 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`] if
     /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
-    pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+    pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), ContactError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
 
@@ -72,7 +72,7 @@ impl<S: Storage> Node<S> {
         now: Instant,
         saved: &SavedAnnounce,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
@@ -90,7 +90,7 @@ impl<S: Storage> Node<S> {
         now: Instant,
         saved: &SavedItem,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
     }
 
@@ -101,14 +101,14 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if there are
+    /// [`ContactError::AddressRefused`], or [`ContactError::Full`] if there are
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
     pub fn add_bootstrap(
         &mut self,
         now: Instant,
         addr: SocketAddr,
         kind: BootstrapKind,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), ContactError> {
         self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
     }
 
@@ -124,7 +124,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn bootstrap(&mut self, now: Instant) -> Result<LookupId, StartError> {
         self.core.bootstrap(&mut self.storage.memory(), now)
     }
@@ -133,7 +133,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn find_node(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::FindNode(target), &options)
@@ -146,7 +146,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn get_peers(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::GetPeers(infohash), &options)
@@ -154,12 +154,13 @@ impl<S: Storage> Node<S> {
 
     /// Looks up the peers of a torrent and announces this node's host as one of them.
     ///
+    /// [`LookupReport::stored`](crate::LookupReport::stored) says at the end whether any node has stored it.
     /// Within five minutes of an earlier lookup of the torrent its tokens are reused, without a second
     /// lookup.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::PortZero`].
+    /// [`StartError::PortZero`], [`StartError::Full`] or [`StartError::Disabled`].
     pub fn announce(
         &mut self,
         now: Instant,
@@ -197,15 +198,15 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications),
-    /// [`StartError::PortZero`], or [`StartError::TooSmall`] if [`Limits::traversals`](crate::Limits::traversals)
-    /// are too few for any republish.
+    /// [`PublishError::Full`] past [`Limits::publications`](crate::Limits::publications),
+    /// [`PublishError::PortZero`], or [`PublishError::TooSmall`] if
+    /// [`Limits::traversals`](crate::Limits::traversals) are too few for any republish.
     pub fn start_announcing(
         &mut self,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.start_announcing(&mut self.storage.memory(), now, infohash, announce, None)
     }
 
@@ -222,7 +223,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn get_immutable(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -235,16 +236,17 @@ impl<S: Storage> Node<S> {
     /// each of them is reported as an [`Event::ItemFound`](crate::Event::ItemFound).
     ///
     /// The lookup waits for the closest nodes until they answer or [time out](crate::LookupOptions::timeout),
-    /// since the slowest may be the only one with the newest version.
+    /// since the slowest may be the only one with the newest version. Who does not want to wait for them takes
+    /// the [`item`](Self::item) so far after some time of its own, and [cancels](Self::cancel) the lookup.
     ///
     /// To replace the item found, [`Item::sign`](crate::Item::sign) one with the
-    /// [next](crate::Item::next_seq) number after [`LookupReport::seq`](crate::LookupReport::seq), then
+    /// [next](crate::Item::next_seq) number after [`ItemReport::seq`](crate::ItemReport::seq), then
     /// [`put`](Self::put) it with that `seq` as `cas`. The put queries the nodes again, first and at once
     /// those that answered this lookup.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn get_mutable(&mut self, now: Instant, key: PublicKey, salt: Salt) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -253,26 +255,27 @@ impl<S: Storage> Node<S> {
 
     /// Stores an item at the nodes closest to its target (BEP 44), which keep it for two hours.
     ///
-    /// The [`LookupReport`](crate::LookupReport) counts how many nodes stored it and how many refused.
+    /// [`LookupReport::stored`](crate::LookupReport::stored) says at the end whether it is stored, or why not.
     ///
     /// An immutable item is sent to each node as soon as that is known to be among the closest; within five
     /// minutes of an earlier put of the item the tokens of that put are reused, without a second lookup.
     /// Before a mutable item is put, all nodes that may hold a version are queried, as in
     /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer version, or
-    /// another value under the same number, the item is sent to nobody, and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) says so. A node that refuses the item
-    /// because of a version it holds is not replaced by a farther one.
+    /// another value under the same number, the item is sent to nobody, and `stored` is
+    /// [`PutError::Superseded`](crate::PutError::Superseded) or [`PutError::Conflict`](crate::PutError::Conflict).
+    /// A node that refuses the item because of a version it holds is not replaced by a farther one.
     ///
     /// With `cas` ("compare and swap") the item replaces the version of that sequence number and no other. If
-    /// the newest version found has another number, nothing is stored, the obstacle says so, and all nodes
-    /// that returned a version are counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch).
+    /// the newest version found has another number, nothing is stored
+    /// ([`PutError::CasMismatch`](crate::PutError::CasMismatch)), and all nodes that returned a version are counted
+    /// in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch).
     /// Nodes that hold that version compare again when they store. Nodes that hold no version store the item
     /// unconditionally, and so do those with an older one, which missed a version. `cas` has no effect on an
     /// immutable item.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn put(&mut self, now: Instant, item: &Item, cas: Option<i64>) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -283,7 +286,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`].
+    /// [`StartError`], whichever variant applies to the lookup and its options.
     #[cfg(feature = "items")]
     pub fn put_with(
         &mut self,
@@ -295,7 +298,9 @@ impl<S: Storage> Node<S> {
         self.core.put(&mut self.storage.memory(), now, item, cas, options)
     }
 
-    /// Stores an item soon, and again every hour (BEP 44), until [`stop_publishing`](Self::stop_publishing).
+    /// Stores an item soon, and again every
+    /// [`ItemConfig::publish_interval`](crate::ItemConfig::publish_interval), an hour by default (BEP 44), until
+    /// [`stop_publishing`](Self::stop_publishing).
     ///
     /// Anybody may publish items that others signed.
     ///
@@ -305,11 +310,11 @@ impl<S: Storage> Node<S> {
     /// republish comes after half the time and stores the item in any case. If a newer version or another
     /// value of the same number is found, at first or later, nothing is stored either:
     /// [`PublicationInfo::newest`](crate::PublicationInfo::newest) and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) say so.
+    /// [`LookupReport::stored`](crate::LookupReport::stored) say so.
     ///
     /// Published items leave a quarter of [`ItemLimits::own`](crate::ItemLimits::own) and
     /// [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks) to lookups: by default 192 may be published,
-    /// whatever their length.
+    /// whatever their length; [`Limits::publications`](method@crate::Limits::publications) makes room for more.
     ///
     /// Published items are part of a [`snapshot`](Self::snapshot_into), without any secret. There is one item
     /// for each target: publishing one with a higher sequence number replaces it; the publication keeps its
@@ -317,11 +322,12 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three
-    /// quarters, or if lookups hold the memory; [`StartError::StaleItem`] if a newer item is published;
-    /// [`StartError::TooSmall`] if [`Limits::traversals`](crate::Limits::traversals) are too few for any republish.
+    /// [`PublishError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three
+    /// quarters, or if lookups hold the memory; [`PublishError::StaleItem`] if a newer item is published;
+    /// [`PublishError::TooSmall`] if [`Limits::traversals`](crate::Limits::traversals) are too few for any
+    /// republish.
     #[cfg(feature = "items")]
-    pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, StartError> {
+    pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, PublishError> {
         self.core.start_publishing(&mut self.storage.memory(), now, item, None)
     }
 
@@ -337,7 +343,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`].
+    /// [`StartError`], whichever variant applies to the lookup and its options.
     pub fn lookup(
         &mut self,
         now: Instant,
@@ -351,9 +357,9 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`] if
     /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
-    pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
+    pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, ContactError> {
         self.core.ping(&mut self.storage.memory(), now, addr.into())
     }
 

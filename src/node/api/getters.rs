@@ -9,9 +9,10 @@ use crate::base::addr::Family;
 use crate::base::id::{InfoHash, NodeId};
 use crate::lookup::density::NetworkSize;
 use crate::node::Node;
-use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo};
+use crate::node::api::event::{AnnouncementInfo, LookupId, NodeInfo};
 #[cfg(feature = "items")]
 use crate::node::api::event::{PublicationId, PublicationInfo};
+use crate::node::api::report::LookupReport;
 use crate::node::api::stats::Stats;
 use crate::node::persist::format::BufferTooShort;
 use crate::node::storage::Storage;
@@ -187,7 +188,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Returns the peers of a torrent that announced themselves to this node.
-    pub fn peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
+    pub fn stored_peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
         self.core.peers_of(self.storage.view(), infohash)
     }
 
@@ -221,7 +222,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Returns the number of endpoints whose last contact and failures are remembered.
-    pub fn contact_count(&self) -> usize {
+    pub fn reputation_count(&self) -> usize {
         Reputations::count(self.storage.view().reputations)
     }
 

@@ -8,8 +8,9 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::sampling::{self, QueryRef, Sampling};
 use crate::node::Node;
-use crate::node::api::error::{Limit, QueryError, StartError};
-use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
+use crate::node::api::error::{ContactError, Limit, QueryError};
+use crate::node::api::event::{NodeInfo, QueryId};
+use crate::node::api::report::{Pong, Sample};
 use crate::node::core::{Core, Sampler};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
@@ -30,14 +31,14 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], [`StartError::Disabled`], or [`StartError::Full`], also past
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`], also past
     /// [`Limits::samplings`](crate::Limits::samplings).
     pub fn sample_infohashes(
         &mut self,
         now: Instant,
         addr: SocketAddr,
         target: NodeId,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.core.sample_infohashes(&mut self.storage.memory(), now, addr.into(), target)
     }
 
@@ -70,11 +71,11 @@ impl Core {
         now: Instant,
         to: Endpoint,
         target: NodeId,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.advance(now);
         self.check_contact(to)?;
         let slot = sampling::alloc(m.samplings, target);
-        let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
+        let slot = slot.ok_or_else(|| Limit::Samplings.shortage(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
             Ok(query) => {

@@ -11,7 +11,8 @@ use crate::guard::rate::RateLimit;
 use crate::lookup::Goal;
 use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
-use crate::node::api::event::{Event, Pong, QueryId, Transmit};
+use crate::node::api::event::{Event, QueryId, Transmit};
+use crate::node::api::report::Pong;
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
@@ -486,11 +487,11 @@ impl Core {
     }
 
     const fn node_rate(&self) -> RateLimit {
-        RateLimit { per_sec: self.config.queries_per_node, burst: self.config.node_burst }
+        self.config.queries_per_node
     }
 
     pub(in crate::node) const fn endpoint_rate(&self) -> RateLimit {
-        RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
+        self.config.new_endpoints
     }
 
     /// Converts an instant to the caller's clock.

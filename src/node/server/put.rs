@@ -7,7 +7,7 @@ use crate::node::core::Core;
 use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
 use crate::store::items::{
-    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, read_stored,
+    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, mutable_target, read_stored,
 };
 use crate::wire::{ErrorCode, PutItem};
 
@@ -173,6 +173,6 @@ pub(in crate::node) const fn add(count: &mut u32, by: usize) {
 fn target_of(item: &PutItem<'_>) -> NodeId {
     match *item {
         PutItem::Immutable { value, .. } => immutable_target(value),
-        PutItem::Mutable { key, salt, .. } => PublicKey::from_bytes(*key).target(salt),
+        PutItem::Mutable { key, salt, .. } => mutable_target(key, salt),
     }
 }

@@ -28,7 +28,7 @@ const HEAD: &[u8; 8] = b"d2:ih20:";
 /// assert_eq!(TorrentPointer::from_value(&pointer.to_value()), Some(pointer));
 /// assert_eq!(TorrentPointer::from_value(b"12:Hello World!"), None);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorrentPointer {
     infohash: InfoHash,
 }
@@ -90,7 +90,7 @@ impl TorrentPointer {
 /// assert_eq!(link.to_string(), text);
 /// # Ok::<(), dht_proto::ParseLinkError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpdatableTorrent {
     /// The key of the publisher.
     pub key: PublicKey,
@@ -101,7 +101,7 @@ pub struct UpdatableTorrent {
 impl UpdatableTorrent {
     /// Returns the target where the pointer is stored.
     pub fn target(&self) -> NodeId {
-        self.key.target(self.salt.as_bytes())
+        self.key.target(self.salt)
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(feature = "items")]
+use dht_proto::Item;
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
     AddressPolicy, Announce, BootstrapKind, Config, Event, Family, InfoHash, Instant, Limits, Lookup,
-    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage, fixed,
+    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, RateLimit, State, Storage,
+    fixed,
 };
-#[cfg(feature = "items")]
-use dht_proto::{Item, Salt};
 
 use super::forge::{self, Names};
 use super::invariants::{Allowances, Transcript, canonical, is_fit, is_short};
@@ -91,7 +92,7 @@ fn config(setup: u8) -> Config {
     config.source_limits = setup & 8 == 0;
     config.read_only = setup & 0x30 == 0x10;
     if setup & 0x30 == 0x20 {
-        (config.new_endpoints, config.new_endpoints_burst) = (1, 2);
+        config.new_endpoints = RateLimit::new(1, 2);
     }
     config
 }
@@ -324,10 +325,10 @@ impl<S: Storage> Scenario<S> {
         if what % 8 >= 5 {
             return self.store(&offer, script);
         }
-        let Offer { item, key } = offer;
+        let Offer { item, key, .. } = offer;
         let lookup = match what % 16 {
             0 | 8 => self.node.get_immutable(self.now, item.target()),
-            1 | 9 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
+            1 | 9 => self.node.get_mutable(self.now, key, item.salt()),
             2 | 10 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
             3 | 4 => {
                 let kept = self.node.start_publishing(self.now, &item);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
 use dht_proto::sim::{Bursts, HostId, Nat, NatKind, Network, Profile, World};
-use dht_proto::{AddressPolicy, Config, Limits, NodeId};
+use dht_proto::{AddressPolicy, Config, Limits, NodeId, RateLimit};
 
 use crate::scenario::script::{Script, infohash};
 
@@ -58,7 +58,7 @@ fn config(kind: u8, more: u8) -> Config {
     config.source_limits = kind & 8 == 0;
     config.read_only = kind & 0x30 == 0x10 && more & 1 != 0;
     if kind & 0x30 == 0x20 {
-        (config.new_endpoints, config.new_endpoints_burst) = (1, 2);
+        config.new_endpoints = RateLimit::new(1, 2);
     }
     if more & 2 != 0 {
         (config.id, config.id_v6) =
@@ -68,7 +68,7 @@ fn config(kind: u8, more: u8) -> Config {
         (config.unverified_bytes, config.peer_ttl) = (400, Duration::from_secs(60));
     }
     if more & 8 != 0 {
-        (config.queries_per_source, config.source_burst, config.peers_per_swarm) = (1, 3, 2);
+        (config.queries_per_source, config.peers_per_swarm) = (RateLimit::new(1, 3), 2);
     }
     config
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
     Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId,
-    PutObstacle, Salt, SecretKey, StartError, TorrentPointer, UpdatableTorrent,
+    PublishError, PutError, Salt, SecretKey, StartError, TorrentPointer, UpdatableTorrent,
 };
 
 use crate::common::items::{VALUE, secret, signed};
@@ -150,8 +150,8 @@ fn b44_29_the_highest_valid_seq_wins_and_every_newer_version_is_reported() {
 fn b44_28_only_what_the_key_signed_with_our_own_salt_is_found() {
     let good = signed(1, VALUE);
     let Copied { value, signed: Some((key, seq, signature)) } = copied(&good) else { unreachable!() };
-    let other = Item::sign(&SecretKey::from_bytes(&[8; 32]), b"salt", 9, VALUE).unwrap();
-    let other_salt = Item::sign(&secret(), b"pepper", 9, VALUE).unwrap();
+    let other = Item::sign(&SecretKey::from_bytes(&[8; 32]), Salt::new(b"salt").unwrap(), 9, VALUE).unwrap();
+    let other_salt = Item::sign(&secret(), Salt::new(b"pepper").unwrap(), 9, VALUE).unwrap();
     let mut broken = signature;
     broken[9] ^= 1;
     for bad in [
@@ -216,7 +216,7 @@ fn b44_14_a_put_whose_cas_is_not_the_newest_version_is_not_sent() {
         assert_eq!((report.acknowledged, report.sent, report.item.seq), (0, 0, Some(7)));
         assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "which would refuse");
         assert_eq!(report.refused.last, Some(ErrorCode::CAS_MISMATCH));
-        assert_eq!(report.item.obstacle, Some(PutObstacle::CasMismatch { found: 7 }));
+        assert_eq!(report.stored(), Err(PutError::CasMismatch { found: 7 }));
         assert_eq!(puts(&stage), []);
     }
     assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
@@ -237,7 +237,7 @@ fn b44_13_a_refusal_by_a_node_that_stores_the_same_item_counts_as_stored() {
     }
     let report = put(&mut stage, &item, None);
     assert_eq!((report.acknowledged, report.refused.seq_too_low), (7, 1));
-    assert_eq!((report.item.obstacle, holders(&stage, &item).len()), (None, 7));
+    assert_eq!((report.stored().map(|stored| stored.acknowledged), holders(&stage, &item).len()), (Ok(7), 7));
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn b44_13_b44_14_b44_35_refusals_are_reported_by_code_and_only_those_unrelated_t
     let report = put(&mut stage, &item, Some(3));
     let refused = report.refused;
     assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (5, 1, 2));
-    assert!(refused.last.is_some() && report.item.obstacle.is_none());
+    assert!(refused.last.is_some() && report.stored().is_ok());
     assert_eq!((report.sent, report.acknowledged), (10, 5), "two of the next closest store it");
 }
 
@@ -268,6 +268,8 @@ fn b44_13_a_put_that_is_refused_because_of_another_version_is_not_sent_to_farthe
         let report = put(&mut stage, &item, cas);
         assert_eq!((report.sent, report.acknowledged, report.refused.total), (8, 0, 8));
         assert_eq!(report.refused.last, Some(ErrorCode(code)));
+        assert_eq!(report.stored(), Err(PutError::Refused(ErrorCode(code))));
+        assert!(report.stored().is_err_and(PutError::is_other_version), "whoever put it looks again");
         stage.run(secs(60));
         assert_eq!((puts(&stage).len(), holders(&stage, &item)), (8, vec![]));
     }
@@ -282,7 +284,7 @@ fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
     for is_kept in [false, true] {
         let report = if is_kept { keep(&mut stage, &stale) } else { put(&mut stage, &stale, None) };
         assert_eq!((report.item.seq, report.item.copies, report.acknowledged), (Some(9), 1, 0));
-        assert_eq!(report.item.obstacle, Some(PutObstacle::Superseded { newest: 9 }));
+        assert_eq!(report.stored(), Err(PutError::Superseded { newest: 9 }));
         stage.run(secs(60));
         assert_eq!(puts(&stage), []);
     }
@@ -291,7 +293,7 @@ fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
 #[test]
 fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
     let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
-    let conflict = Some(PutObstacle::Conflict { seq: 5 });
+    let conflict = PutError::Conflict { seq: 5 };
     // Put by this node before, put by another one, or found by this node before.
     for case in 0..3 {
         let mut stage = Stage::joined(60);
@@ -309,16 +311,16 @@ fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
         for is_kept in [false, true] {
             let report = if is_kept { keep(&mut stage, &second) } else { put(&mut stage, &second, None) };
             assert_eq!(
-                (report.item.obstacle, report.item.seq, report.acknowledged),
-                (conflict, Some(5), 0),
+                (report.stored(), report.item.seq, report.acknowledged),
+                (Err(conflict), Some(5), 0),
                 "{case}"
             );
             assert_eq!((puts(&stage).len(), report.refused.total), (sent, 0));
         }
         let report = put(&mut stage, &first, None);
         assert_eq!(
-            (report.item.obstacle, report.acknowledged),
-            (None, 8),
+            report.stored().map(|stored| stored.acknowledged),
+            Ok(8),
             "{case}: the value that is stored"
         );
     }
@@ -335,6 +337,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
     (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(1500), 1);
     let report = put(&mut stage, &item, None);
     assert!(report.acknowledged >= 8, "{report:?}");
+    assert_eq!(report.stored(), Err(PutError::Superseded { newest: 9 }), "though they have taken it");
     let sent = puts(&stage).len();
     stage.run(secs(60));
     assert!(stage.events.iter().any(|event| matches!(event, Event::ItemFound { seq: Some(9), .. })));
@@ -362,7 +365,7 @@ fn b44_29_a_get_and_the_lookup_before_a_put_wait_for_the_closest_until_they_time
     assert!(report.duration < ms(1500));
     let (mut slow, _) = stage();
     let report = put(&mut slow, &signed(4, VALUE), None);
-    assert_eq!((report.item.obstacle, puts(&slow).len()), (Some(PutObstacle::Superseded { newest: 9 }), 0));
+    assert_eq!((report.stored(), puts(&slow).len()), (Err(PutError::Superseded { newest: 9 }), 0));
     // No node is waited for longer.
     let (mut dead, at) = stage();
     dead.hosts.get_mut(&at).unwrap().is_dead = true;
@@ -428,7 +431,7 @@ fn b44_14_a_put_with_cas_sees_what_was_stored_since_the_last_lookup() {
     // Another node was faster, except at the eighth host.
     give(&mut stage, &signed(2, b"5:other"), 7);
     let report = put(&mut stage, &signed(2, b"4:next"), report.item.seq);
-    assert_eq!(report.item.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
+    assert_eq!(report.stored(), Err(PutError::CasMismatch { found: 2 }));
     assert_eq!((report.acknowledged, report.refused.cas_mismatch, puts(&stage).len()), (0, 7, 0));
 }
 
@@ -461,8 +464,12 @@ fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.token = Some(vec![b't'; 128]));
     let value = [&b"996:"[..], &[b'x'; 996]].concat();
-    let item = Item::sign(&secret(), &[b's'; 64], i64::MAX, &value).unwrap();
-    give(&mut stage, &Item::sign(&secret(), &[b's'; 64], i64::MAX - 1, &value).unwrap(), 8);
+    let item = Item::sign(&secret(), Salt::new(&[b's'; 64]).unwrap(), i64::MAX, &value).unwrap();
+    give(
+        &mut stage,
+        &Item::sign(&secret(), Salt::new(&[b's'; 64]).unwrap(), i64::MAX - 1, &value).unwrap(),
+        8,
+    );
     // The datagram has no room for nodes beside it.
     let holders_before = closest(&stage, item.target());
     holders_before.iter().for_each(|at| stage.hosts.get_mut(at).unwrap().lists = Some(Vec::new()));
@@ -537,7 +544,7 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
     let sent = puts(&stage).len();
     stage.run(secs(3600 + 600));
     let round = rounds(&stage).pop().unwrap();
-    assert_eq!((round.item.obstacle, round.item.copies), (Some(PutObstacle::Conflict { seq: 5 }), 0));
+    assert_eq!((round.stored(), round.item.copies), (Err(PutError::Conflict { seq: 5 }), 0));
     assert_eq!((puts(&stage).len(), stage.node.publications().next().unwrap().is_spared), (sent, true));
     // The copies expire, and the item is put again.
     stage.hosts.values_mut().for_each(|host| host.item = None);
@@ -561,8 +568,8 @@ fn b44_32_copies_of_an_older_version_do_not_count_when_a_newer_one_is_found() {
         hosts[rank].rtt = hosts[rank].rtt * (2 + delay) / 2;
         stage.run(secs(3600 + 600));
         let last = rounds(&stage).pop().unwrap();
-        let is_stopped = last.obstacle == Some(PutObstacle::Conflict { seq: 5 }) && last.acknowledged == 0;
-        assert!((is_stopped && last.copies == 0) || last.acknowledged >= 8, "{rank}, {delay}: {last:?}");
+        let is_stopped = last.stored() == Err(PutError::Conflict { seq: 5 }) && last.acknowledged == 0;
+        assert!((is_stopped && last.item.copies == 0) || last.acknowledged >= 8, "{rank}, {delay}: {last:?}");
     }
 }
 
@@ -593,7 +600,7 @@ fn a_publication_is_replaced_by_a_newer_version_and_never_by_an_older_one() {
     let kept = stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))), Ok(kept));
     for stale in [signed(4, VALUE), signed(5, b"5:other")] {
-        assert_eq!(stage.act(|node, now| node.start_publishing(now, &stale)), Err(StartError::StaleItem));
+        assert_eq!(stage.act(|node, now| node.start_publishing(now, &stale)), Err(PublishError::StaleItem));
     }
     stage.run(secs(60));
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(6, b"3:new"))), Ok(kept));
@@ -630,7 +637,7 @@ fn the_memory_for_own_items_is_bounded_and_completed_lookups_free_theirs() {
         stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    let full = PublishError::Full { limit: Limit::PublishedItems, size: 3 };
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
     // Publications free no memory, so waiting for a slot would be in vain.
     let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
@@ -655,7 +662,7 @@ fn publications_leave_a_quarter_of_the_memory_to_lookups() {
     for (slots, chunks, len, most, (limit, size)) in
         [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
     {
-        let full = StartError::Full { limit, size };
+        let full = PublishError::Full { limit, size };
         let mut limits: Limits = limits();
         (limits.items.own, limits.items.own_chunks, limits.publications) = (slots, chunks, 64);
         let mut stage = joined_with(config(), &limits, 20);
@@ -703,7 +710,7 @@ fn a_publication_changes_within_its_own_share_of_memory() {
         stage.act(|node, now| node.start_publishing(now, &signed(seq, VALUE))).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    let full = PublishError::Full { limit: Limit::PublishedItems, size: 3 };
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
 }
 

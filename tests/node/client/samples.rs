@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_proto::{Event, InfoHash, Limit, NodeId, QueryError, QueryId, Sample, StartError};
+use dht_proto::{ContactError, Event, InfoHash, Limit, NodeId, QueryError, QueryId, Sample};
 
 use crate::common;
 use crate::common::addr;
@@ -95,7 +95,7 @@ fn queries_for_samples_have_their_own_limit_and_each_ends_once() {
     let mut lone = Lone::with_limits(config(), &limits);
     let ask = |lone: &mut Lone| lone.node.sample_infohashes(lone.now, addr(1), NodeId::ZERO);
     let (first, second) = (ask(&mut lone).unwrap(), ask(&mut lone).unwrap());
-    assert_eq!(ask(&mut lone), Err(StartError::Full { limit: Limit::Samplings, size: 2 }));
+    assert_eq!(ask(&mut lone), Err(ContactError::Full { limit: Limit::Samplings, size: 2 }));
     assert!(lone.node.ping(lone.now, addr(2)).is_ok(), "pings are not affected");
     assert!(lone.node.cancel_query(first) && !lone.node.cancel_query(first));
     let third = ask(&mut lone).unwrap();
@@ -116,5 +116,5 @@ fn queries_for_samples_have_their_own_limit_and_each_ends_once() {
         assert!(ask_one(&mut lone, b"", b"7:samples0:").1.is_ok());
     }
     let private = lone.node.sample_infohashes(lone.now, "10.0.0.1:5".parse().unwrap(), NodeId::ZERO);
-    assert_eq!(private, Err(StartError::AddressRefused));
+    assert_eq!(private, Err(ContactError::AddressRefused));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dht_proto::{Announce, BootstrapKind, Event, Family, Limit, Limits, LookupId, StartError};
+use dht_proto::{Announce, BootstrapKind, ContactError, Event, Family, Limit, Limits, LookupId, StartError};
 use proptest::prelude::*;
 
 use crate::stage;
@@ -204,8 +204,8 @@ fn too_many_lookups_are_refused_until_one_has_ended() {
             Err(error) => break error,
         }
     };
-    let full = StartError::Full { limit: Limit::Traversals, size: stage::limits().lookups };
-    assert_eq!((refused, lookups.len()), (full, stage::limits().lookups));
+    let full = StartError::Full { limit: Limit::Traversals, size: stage::limits().traversals };
+    assert_eq!((refused, lookups.len()), (full, stage::limits().traversals));
     let refused = stage.act(|node, now| node.announce(now, infohash(99), Announce::port(1)));
     assert_eq!(refused, Err(full));
     assert!(stage.node.cancel(lookups[3]));
@@ -226,7 +226,7 @@ fn too_many_queries_are_refused_until_one_has_ended() {
     }
     assert_eq!(
         stage.act(|node, now| node.ping(now, addr(5))),
-        Err(StartError::Full { limit: Limit::Queries, size: 4 })
+        Err(ContactError::Full { limit: Limit::Queries, size: 4 })
     );
     settle(&mut stage);
     assert_eq!(stage.events.len(), 4);

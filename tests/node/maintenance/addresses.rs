@@ -105,12 +105,12 @@ fn b45_11_a_shared_peer_is_subject_to_the_same_limits_as_an_announced_one() {
 #[cfg(feature = "items")]
 mod items {
     use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-    use dht_proto::{Item, SecretKey};
+    use dht_proto::{Item, Salt, SecretKey};
 
     use super::*;
 
     fn signed(seq: i64, value: &[u8]) -> Item {
-        Item::sign(&SecretKey::from_bytes(&[7; 32]), b"salt", seq, value).unwrap()
+        Item::sign(&SecretKey::from_bytes(&[7; 32]), Salt::new(b"salt").unwrap(), seq, value).unwrap()
     }
 
     fn bytes(method: Method<'_>) -> Vec<u8> {
@@ -126,11 +126,11 @@ mod items {
 
     fn put(lone: &mut Lone, from: SocketAddr, item: &Item) {
         let answer = get(lone, from, item.target());
-        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
         let put = match &key {
             None => PutItem::Immutable { value, seq: None },
             Some(key) => {
-                let (seq, salt) = (item.seq().unwrap(), item.salt());
+                let (seq, salt) = (item.seq().unwrap(), salt.as_bytes());
                 PutItem::Mutable { value, key, seq, signature: item.signature().unwrap(), salt, cas: None }
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dht_proto::{
     Announce, Event, Fixed, InfoHash, Instant, Limit, Limits, LookupReport, Node, NodeId, PublicationId,
-    StartError, Storage,
+    PublishError, RateLimit, StartError, Storage,
 };
 
 use crate::stage::{Stage, What, addr, config, id, infohash, limits, ms, secs};
@@ -126,8 +126,8 @@ fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let refused = |stage: &mut Stage, byte, port| {
         stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(port)).unwrap_err())
     };
-    assert_eq!(refused(&mut stage, 3, 4242), StartError::Full { limit: Limit::Publications, size: 2 });
-    assert_eq!(refused(&mut stage, 1, 0), StartError::PortZero);
+    assert_eq!(refused(&mut stage, 3, 4242), PublishError::Full { limit: Limit::Publications, size: 2 });
+    assert_eq!(refused(&mut stage, 1, 0), PublishError::PortZero);
     stage.run(secs(60));
     assert_eq!(rounds(&stage, None).len(), 2);
     assert_eq!(keep(&mut stage, infohash(1), 4242), first, "the same again");
@@ -143,7 +143,7 @@ fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let mut none = limits();
     none.publications = 0;
     let mut stage = Stage::with_limits(config(), &none);
-    assert_eq!(refused(&mut stage, 1, 1), StartError::TooSmall { limit: Limit::Publications, size: 0 });
+    assert_eq!(refused(&mut stage, 1, 1), PublishError::TooSmall { limit: Limit::Publications, size: 0 });
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn c_11_user_lookups_start_at_once_beside_a_thousand_announcements() {
 #[test]
 fn c_11_continuous_user_lookups_do_not_starve_republishes() {
     let mut config = config();
-    (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
+    config.new_endpoints = RateLimit::new(2, 20);
     let mut stage = Stage::new(config);
     stage.join(400);
     keep_many(&mut stage, 0..100);
@@ -348,7 +348,7 @@ fn nothing_is_announced_before_the_dht_is_joined() {
 #[test]
 fn c_11_user_lookups_preempt_a_republish() {
     let mut few = limits();
-    few.lookups = 1;
+    few.traversals = 1;
     let mut stage = Stage::with_limits(config(), &few);
     stage.join(60);
     stage.run(secs(600));
@@ -376,7 +376,7 @@ fn c_11_a_read_only_node_in_fixed_memory_republishes_announcements() {
     stage.join(60);
     keep_many(&mut stage, 0..8);
     let refused = stage.act(|node, now| node.start_announcing(now, hash(8), Announce::port(1)));
-    assert_eq!(refused, Err(StartError::Full { limit: Limit::Publications, size: 8 }));
+    assert_eq!(refused, Err(PublishError::Full { limit: Limit::Publications, size: 8 }));
     stage.run(2 * HOUR);
     let count = rounds(&stage, None).len();
     assert!((60..=80).contains(&count), "{count}");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
 use dht_proto::{
-    Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId, StartError, State,
+    AddressRefused, Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId, State,
 };
 
 use crate::stage;
@@ -292,7 +292,7 @@ fn the_caller_may_set_the_address_before_any_vote() {
     let mut stage = Stage::new(config());
     for refused in ["10.0.0.1:1", "224.0.0.1:1", "[2a00::1]:1"] {
         let set = stage.act(|node, now| node.set_external_addr(now, at(refused)));
-        assert_eq!(set, Err(StartError::AddressRefused), "{refused}");
+        assert_eq!(set, Err(AddressRefused), "{refused}");
     }
     stage.act(|node, now| node.set_external_addr(now, at("81.2.3.4:0")).unwrap());
     assert_eq!(external(&stage), Some(at("81.2.3.4:0")));

@@ -71,7 +71,7 @@ fn found(item: &Item) -> Value {
     if let (Some(key), Some(seq)) = (item.key(), item.seq()) {
         object["seq"] = json!(seq);
         object["key"] = json!(key.to_string());
-        object["salt_hex"] = json!(HEXLOWER.encode(item.salt()));
+        object["salt_hex"] = json!(HEXLOWER.encode(item.salt().as_bytes()));
     }
     object["value_hex"] = json!(HEXLOWER.encode(item.value()));
     if let Some(pointer) = TorrentPointer::from_value(item.value()) {
