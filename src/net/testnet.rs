@@ -160,7 +160,7 @@ fn limits() -> Limits {
         reputations: 512,
         publications: 64,
         #[cfg(feature = "items")]
-        items: crate::ItemLimits { stored: 256, chunks: 2048, own: 32, own_chunks: 256 },
+        items: crate::items::ItemLimits { stored: 256, chunks: 2048, own: 32, own_chunks: 256 },
         ..Limits::default()
     }
 }

@@ -187,8 +187,8 @@ macro_rules! memory {
         /// not meant to be written by hand.
         ///
         /// What memory of compile-time size has no room for, the linker leaves out of the program: without
-        /// [`replies`](crate::Limits::replies), `swarms` and items all that answers queries and stores for
-        /// others, without [`scrapes`](crate::Limits::scrapes) and [`samplings`](crate::Limits::samplings) what
+        /// [`replies`](field@crate::Limits::replies), `swarms` and items all that answers queries and stores for
+        /// others, without [`scrapes`](field@crate::Limits::scrapes) and [`samplings`](field@crate::Limits::samplings) what
         /// these take. Together they are a third of the code.
         ///
         /// ```

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::thread;
 
+use dht_proto::errors::Limit;
+use dht_proto::items::{Salt, SecretKey};
 use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
-    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, Salt,
-    SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, StartError,
 };
 
 use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};

@@ -7,8 +7,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Deref;
 use std::time::Duration;
 
+use dht_proto::errors::ContactError;
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
-use dht_proto::{Announce, Config, ContactError, Family, NodeId, Pong, QueryError, StartError};
+use dht_proto::report::Pong;
+use dht_proto::{Announce, Config, Family, NodeId, QueryError, StartError};
 
 use crate::common::net::loops::{self, Loop};
 use crate::common::net::nodes::{builder, under_way, wait_for};

@@ -153,7 +153,7 @@ fn a_program_of_another_type_is_not_called() {
 #[cfg(feature = "items")]
 #[test]
 fn a_finished_lookup_gives_up_its_item() {
-    use dht_proto::{Item, Salt, SecretKey};
+    use dht_proto::items::{Item, Salt, SecretKey};
 
     let (mut world, hosts) = world(6, Network::internet(), 30);
     let secret = SecretKey::from_bytes(&[7; 32]);

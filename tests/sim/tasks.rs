@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::crawl::CrawlOptions;
 use dht_proto::net::{CallError, DhtHandle};
 use dht_proto::sim::{Churn, Nat, NatKind, Network, Presence, Profile, Returns, SimClock, World};
-use dht_proto::{Announce, CrawlOptions, Event, Family, Instant, Lookup, LookupOptions, StartError};
+use dht_proto::{Announce, Event, Family, Instant, Lookup, LookupOptions, StartError};
 
 use crate::lab::{infohash, secs, world};
 

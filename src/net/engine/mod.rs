@@ -45,7 +45,8 @@ use super::state::file::StateFile;
 use super::state::saver::Saver;
 use super::state::unclaimed::Saved;
 use super::trace::{self, event};
-use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId};
+use crate::report::Pong;
+use crate::{Family, Instant, LookupId, Node, PublicationId, QueryId};
 
 mod calls;
 mod commands;

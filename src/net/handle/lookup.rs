@@ -14,9 +14,9 @@ use futures_core::Stream;
 
 use super::call::Call;
 use super::iter::Iter;
-#[cfg(feature = "items")]
-use crate::Item;
 use crate::LookupReport;
+#[cfg(feature = "items")]
+use crate::items::Item;
 use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
 use crate::net::engine::lookups::{Key, Outcome, Wants};
 use crate::net::engine::mailbox::{Command, Resource};
