@@ -14,8 +14,9 @@ use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use datagrams::{encode, host};
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Response, Want};
-use dht_proto::{Config, Instant, Item, Limits, MAX_DATAGRAM, Node, NodeId, RateLimit, Salt, SecretKey};
+use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node, NodeId, RateLimit};
 
 /// Hosts that flood, each in a subnet of its own.
 const FLOODERS: usize = 20_000;

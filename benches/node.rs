@@ -239,7 +239,7 @@ fn answers(criterion: &mut Criterion) {
         assert!(sizes.min() >= Some(50), "every query is answered");
     }
     let stats = bench.node.stats();
-    assert_eq!(stats.dropped, dht_proto::Stats::default().dropped, "nothing is refused");
+    assert_eq!(stats.dropped, dht_proto::stats::Stats::default().dropped, "nothing is refused");
 }
 
 /// Scrapes torrents of several sizes: the filters are built from all peers each time (BEP 33).

@@ -31,10 +31,10 @@ const RESEED: Duration = Duration::from_secs(10);
 pub struct CrawlOptions {
     /// The time between two queries. Default: 100 ms.
     ///
-    /// Crawled nodes are new endpoints, whose rate [`Config::new_endpoints`](crate::Config::new_endpoints) limits
+    /// Crawled nodes are new endpoints, whose rate [`Config::new_endpoints`](field@crate::Config::new_endpoints) limits
     /// as well.
     pub spacing: Duration,
-    /// Maximum number of concurrent queries, also limited by [`Limits::samplings`](crate::Limits::samplings).
+    /// Maximum number of concurrent queries, also limited by [`Limits::samplings`](field@crate::Limits::samplings).
     /// Default: 8.
     pub concurrency: usize,
     /// Minimum time between queries to one node, whatever interval it specifies. Default: 1 minute.
@@ -140,7 +140,7 @@ pub struct CrawlReport {
     pub nodes: usize,
     /// Remembered nodes that may be queried now.
     pub due: usize,
-    /// Nodes that exceeded [`CrawlOptions::nodes`]; each was dropped or evicted another.
+    /// Nodes that exceeded [`CrawlOptions::nodes`](field@CrawlOptions::nodes); each was dropped or evicted another.
     pub crowded: u64,
 }
 
@@ -149,7 +149,8 @@ pub struct CrawlReport {
 /// It drives a [`Node`] through the public interface, and like that it has neither clock nor socket:
 ///
 /// ```
-/// # use dht_proto::{Config, CrawlOptions, Crawler, Instant, Limits, MAX_DATAGRAM, Node};
+/// # use dht_proto::crawl::{CrawlOptions, Crawler};
+/// # use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node};
 /// # let now = Instant::from_micros(0);
 /// # let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
 /// let mut crawler = Crawler::new(CrawlOptions::default());

@@ -10,15 +10,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{addr, config};
+#[cfg(feature = "items")]
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
+#[cfg(feature = "items")]
+use dht_proto::wire::{MAX_VALUE_LEN, PutItem};
 use dht_proto::{
     Announce, BootstrapKind, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId,
     Storage,
-};
-#[cfg(feature = "items")]
-use dht_proto::{
-    Item, Salt, SecretKey,
-    wire::{MAX_VALUE_LEN, PutItem},
 };
 
 /// Counts what each thread asks of the system's allocator.

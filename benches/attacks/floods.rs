@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
-use dht_proto::{InfoHash, Item, Limits, Salt, SecretKey};
+use dht_proto::{InfoHash, Limits};
 
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_delegation, in_network, query, spread, token_in};

@@ -6,8 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
 
+use dht_proto::items::Item;
 use dht_proto::wire::{Body, Message, Method, Response, Want};
-use dht_proto::{InfoHash, Item, Limits, MAX_DATAGRAM, NodeId};
+use dht_proto::{InfoHash, Limits, MAX_DATAGRAM, NodeId};
 
 use crate::datagrams::encode;
 use crate::target::{Target, id_of, query};

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use dht_proto::items::Item;
 use dht_proto::sim::actors::near;
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
-use dht_proto::{InfoHash, Item, Limits, NodeId};
+use dht_proto::{InfoHash, Limits, NodeId};
 
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_network, query, spread, token_in};

@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use super::io_error::IoError;
 use super::state::file::StateFileError;
+use crate::errors::{ContactError, Limit, PublishError, StoreError};
 #[cfg(feature = "items")]
-use crate::ItemError;
-use crate::{ContactError, Limit, PublishError, QueryError, StartError, StoreError};
+use crate::items::ItemError;
+use crate::{QueryError, StartError};
 
 /// Why a node cannot start. The caller can go on without one.
 #[derive(Debug, Error)]

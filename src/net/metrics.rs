@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use super::counters::LoopStats;
 use crate::base::metrics::metrics;
-use crate::{BucketInfo, Family, Node, Stats};
+use crate::stats::{BucketInfo, Stats};
+use crate::{Family, Node};
 
 /// The shares of the answers in [`Metrics::rtt`].
 const SHARES: [f32; 3] = [0.5, 0.9, 0.99];

@@ -73,14 +73,14 @@
 //!
 //! A lookup yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
-//! [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer says so by
-//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
+//! [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer
+//! says so by [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
 //! ([`Builder::bind`]): every one answers from its own socket, with tokens of its own. Ids that lie far
-//! apart come of themselves with [`Config::secure_ids`](crate::Config::secure_ids), else from
+//! apart come of themselves with [`Config::secure_ids`](field@crate::Config::secure_ids), else from
 //! [`NodeId::derived`](crate::NodeId::derived). What others store at one of them goes to another by
 //! [`DhtHandle::subscribe`], in a thread of the program's:
 //!
@@ -117,7 +117,7 @@
 //!
 //! 1. **One clock.** A monotonic one, turned into [`Instant`](crate::Instant) by [`Clock`].
 //! 2. **One socket for each family**, the IPv6 one with `IPV6_V6ONLY`, and
-//!    [`Config::ipv4`](crate::Config::ipv4) and [`Config::ipv6`](crate::Config::ipv6) set to what
+//!    [`Config::ipv4`](field@crate::Config::ipv4) and [`Config::ipv6`](field@crate::Config::ipv6) set to what
 //!    there is.
 //! 3. **Whole datagrams in.** The receive buffer holds the largest UDP payload, because a datagram
 //!    cut short is a malformed one. On a host with several addresses whose socket is bound to all of

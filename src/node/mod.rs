@@ -49,7 +49,7 @@ macro_rules! node {
         /// Its methods fall into four classes:
         ///
         /// - **inputs** `handle_*`: datagrams and the passing of time. Invalid datagrams are not errors; they
-        ///   are counted in [`Stats`](crate::Stats) and dropped.
+        ///   are counted in [`Stats`](crate::stats::Stats) and dropped.
         /// - **commands** (`add_node`, `get_peers`, `announce`, …): requests of the user. They return an id,
         ///   which the resulting events carry.
         /// - **outputs** `poll_*`: datagrams to send, events, and the time of the next

@@ -118,7 +118,7 @@ impl ScriptedNetwork {
     /// A case as hard as [`hard`](Self::hard), and as deep as a network of millions.
     ///
     /// Ids are denser around the target than elsewhere, which the node under test would take for an
-    /// attack, so [`Config::source_limits`] is off.
+    /// attack, so [`Config::source_limits`](field@Config::source_limits) is off.
     pub fn deep() -> Self {
         let mut deep = Self { depth: 22, ..Self::hard() };
         deep.config.source_limits = false;

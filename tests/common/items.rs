@@ -1,7 +1,7 @@
 //! Items to put and to look for (BEP 44).
 #![allow(unreachable_pub, reason = "every user takes a part of it")]
 
-use dht_proto::{Item, Salt, SecretKey};
+use dht_proto::items::{Item, Salt, SecretKey};
 
 pub const VALUE: &[u8] = b"12:Hello World!";
 

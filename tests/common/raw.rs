@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::{Value, parse_all};
+use dht_proto::stats::Stats;
 use dht_proto::{
     Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupOptions, MAX_DATAGRAM, Node,
-    NodeId, RateLimit, Stats,
+    NodeId, RateLimit,
 };
 
 /// The ids of the node under test.

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use dht_proto::state::{SavedAnnounce, State};
 use dht_proto::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError, is_canonical, is_krpc};
-use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node, SavedAnnounce, State};
+use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node};
 use sha1_smol::Sha1;
 
 /// Reads a datagram; what can be read must survive being written and read again.

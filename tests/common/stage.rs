@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::stats::BloomFilter;
 use dht_proto::wire::{
     Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, PutItem, Query, Response, Want,
 };
 use dht_proto::{
-    BloomFilter, Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport,
-    MAX_DATAGRAM, Node, NodeId, Storage,
+    Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node,
+    NodeId, Storage,
 };
 
 pub use crate::common::{addr, config};

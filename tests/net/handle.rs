@@ -5,8 +5,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use dht_proto::errors::ContactError;
 use dht_proto::net::{CallError, DhtHandle, NetEvent};
-use dht_proto::{Announce, ContactError, Event, Family, InfoHash, Lookup, StartError};
+use dht_proto::{Announce, Event, Family, InfoHash, Lookup, StartError};
 use futures_lite::StreamExt as _;
 use futures_lite::future::block_on;
 

@@ -4,12 +4,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use dht_proto::errors::PublishError;
+use dht_proto::items::{Item, ItemError, Salt, TorrentPointer, UpdatableTorrent};
 use dht_proto::net::{CallError, Dht};
 use dht_proto::wire::ErrorCode;
-use dht_proto::{
-    Announce, Family, Item, ItemError, Lookup, LookupKind, LookupOptions, NodeId, PublishError, PutError,
-    Salt, TorrentPointer, UpdatableTorrent,
-};
+use dht_proto::{Announce, Family, Lookup, LookupKind, LookupOptions, NodeId, PutError};
 
 use crate::common::items::secret;
 use crate::common::local_config;

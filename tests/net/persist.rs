@@ -7,8 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_proto::errors::PublishError;
 use dht_proto::net::{CallError, Loaded, NetEvent, NetEvents, SpawnError, StateFile};
-use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, PublishError, State, StateError};
+use dht_proto::state::{State, StateError};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node};
 
 use crate::common;
 #[cfg(feature = "items")]
@@ -142,7 +144,7 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
 #[test]
 fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     use common::items::{VALUE, signed};
-    use dht_proto::Item;
+    use dht_proto::items::Item;
 
     let folder = Folder::new("items");
     let nodes = network(6);

@@ -5,10 +5,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::thread;
 
+use dht_proto::errors::Limit;
+use dht_proto::items::{Salt, SecretKey};
 use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
-    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
-    RateLimit, Salt, SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
+    RateLimit, StartError,
 };
 
 use crate::common::local_config;

@@ -7,8 +7,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Deref;
 use std::time::Duration;
 
+use dht_proto::errors::ContactError;
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
-use dht_proto::{Announce, ContactError, Family, NodeId, Pong, QueryError, StartError};
+use dht_proto::report::Pong;
+use dht_proto::{Announce, Family, NodeId, QueryError, StartError};
 
 use crate::common::local_config;
 use crate::common::net::loops::{LOOPS, Loop};

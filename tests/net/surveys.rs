@@ -5,8 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use dht_proto::crawl::CrawlOptions;
+use dht_proto::errors::{ContactError, Limit};
 use dht_proto::net::{CallError, Dht, DhtHandle};
-use dht_proto::{Announce, ContactError, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId};
+use dht_proto::{Announce, Family, InfoHash, LookupKind, NodeId};
 use futures_core::Stream as _;
 use tokio::time::timeout;
 

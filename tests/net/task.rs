@@ -18,13 +18,13 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_proto::errors::ContactError;
 use dht_proto::net::{
     Builder, CallError, Dht, DhtHandle, External, Loaded, LookupHandle, NetEvent, Outgoing, SpawnError,
     StateFile,
 };
-use dht_proto::{
-    Announce, Config, ContactError, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, State,
-};
+use dht_proto::state::State;
+use dht_proto::{Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError};
 use futures_core::Stream;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;

@@ -6,10 +6,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_proto::errors::{ContactError, PublishError};
 use dht_proto::net::{BootstrapRefusal, CallError, NetEvent, SpawnError};
 use dht_proto::{
-    Announce, Config, ContactError, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions,
-    NodeId, PublishError, QueryError, StartError,
+    Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
+    StartError,
 };
 
 use crate::common::net::loops::{LOOPS, Loop};

@@ -107,7 +107,7 @@ fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
         let publisher = world.add(profile);
         world.run_for(secs(60));
         hosts.iter().for_each(|host| world.watch(*host));
-        let item = dht_proto::Item::immutable(value).unwrap();
+        let item = dht_proto::items::Item::immutable(value).unwrap();
         world.with_node(publisher, |node, now| node.put(now, &item, None).unwrap());
         world.run_for(secs(60));
         let is_stored =

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::sim::{Churn, Growth, HostId, Network, Profile, Returns, SimRng, World};
-use dht_proto::{Event, Item, Limits, Lookup, PutError, Salt, SecretKey};
+use dht_proto::{Event, Limits, Lookup, PutError};
 
 /// Half of the sessions are shorter than this, so that most of those who stored an item are gone when
 /// two hours, its lifetime, are over.

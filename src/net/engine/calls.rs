@@ -12,7 +12,8 @@ use super::mailbox::Resource;
 use super::publications::Holder;
 use super::queue::{Call, Refused, passing};
 #[cfg(feature = "items")]
-use crate::Item;
+use crate::items::Item;
+#[cfg(feature = "items")]
 use crate::net::error::CallError;
 use crate::net::trace::event;
 use crate::{Family, Instant, LookupId, LookupReport, PublicationId, StartError};

@@ -10,7 +10,8 @@ use super::lookups::{Outcome, Sampled, Wants};
 use super::publications::ActivePublication;
 use crate::net::error::CallError;
 use crate::net::trace;
-use crate::{Event, LookupId, QueryError, QueryId, Sample};
+use crate::report::Sample;
+use crate::{Event, LookupId, QueryError, QueryId};
 
 impl Engine {
     /// Hands over all events of the node: to the callers that wait for them, or else to the subscribers.

@@ -8,12 +8,11 @@ use core::net::SocketAddr;
 use super::feed::FeedWriter;
 #[cfg(feature = "items")]
 use super::feed::Reply;
-use crate::net::error::CallError;
-use crate::{
-    InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, PutError, Sample, Stored,
-};
 #[cfg(feature = "items")]
-use crate::{Item, ItemError, Salt, SecretKey, TorrentPointer};
+use crate::items::{Item, ItemError, Salt, SecretKey, TorrentPointer};
+use crate::net::error::CallError;
+use crate::report::{NodeInfo, Sample};
+use crate::{InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, PutError, Stored};
 
 /// What a lookup came to. Whether an announce or a put was stored is what [`stored`](Self::stored) returns.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,10 +13,12 @@ use super::events::Subscriber;
 use super::feed::{FeedWriter, Reply};
 use super::lookups::{Key, Outcome, Sampled, Wants};
 use super::publications::Rounds;
+use crate::crawl::{CrawlOptions, Found};
 #[cfg(feature = "items")]
-use crate::Item;
+use crate::items::Item;
 use crate::net::error::CallError;
-use crate::{Announce, CrawlOptions, Found, InfoHash, Instant, LookupReport, Node, NodeId, Pong};
+use crate::report::Pong;
+use crate::{Announce, InfoHash, Instant, LookupReport, Node, NodeId};
 
 /// Commands that may wait for the loop; past that, calls are [`Busy`](CallError::Busy). Twice as many as may
 /// wait for a slot by default: callers who hand in that many at once are served.

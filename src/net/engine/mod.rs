@@ -44,7 +44,8 @@ use super::state::file::StateFile;
 use super::state::saver::Saver;
 use super::state::unclaimed::Saved;
 use super::trace::{self, event};
-use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId, Transmit};
+use crate::report::Pong;
+use crate::{Family, Instant, LookupId, Node, PublicationId, QueryId, Transmit};
 
 mod calls;
 mod commands;

@@ -13,10 +13,12 @@ use super::feed::Reply;
 use super::lookups::{ActiveLookup, Key, Sampled};
 #[cfg(feature = "items")]
 use super::publications::Rounds;
+use crate::errors::{ContactError, Limit, PublishError};
 #[cfg(feature = "items")]
-use crate::Item;
+use crate::items::Item;
 use crate::net::error::CallError;
-use crate::{ContactError, Limit, Lookup, NodeId, Pong, PublishError, StartError};
+use crate::report::Pong;
+use crate::{Lookup, NodeId, StartError};
 
 /// Calls that wait at most, unless the builder says otherwise: enough for a client that looks up each of some
 /// thousand torrents or keys; at less than a kilobyte each they take a few megabytes at most.

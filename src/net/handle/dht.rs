@@ -15,6 +15,7 @@ use super::crawl::Crawl;
 use super::events::NetEvents;
 use super::lookup::LookupHandle;
 use super::recurring::{Announcement, Recurring};
+use crate::crawl::CrawlOptions;
 use crate::net::counters::LoopStats;
 use crate::net::engine::feed::feed;
 use crate::net::engine::lookups::{Key, Sampled, Wants};
@@ -22,10 +23,9 @@ use crate::net::engine::mailbox::{Change, Command};
 use crate::net::engine::shared::Shared;
 use crate::net::metrics::Metrics;
 use crate::net::sockets::driver::Ending;
-use crate::{
-    Announce, CrawlOptions, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
-    Stats,
-};
+use crate::report::{NodeInfo, Pong};
+use crate::stats::Stats;
+use crate::{Announce, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId};
 
 /// A running node, and its one owner. It can do all that a [`DhtHandle`] can.
 ///
@@ -149,18 +149,18 @@ impl DhtHandle {
     }
 
     /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
-    /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
+    /// again every [`Config::announce_interval`](field@crate::Config::announce_interval), as
     /// [`Node::start_announcing`] does. Thousands of them are spread evenly.
     ///
     /// A torrent has one announce: callers with the same torrent share it, and of those that are left
     /// the last one to come says what is announced.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was saved
-    /// goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks
-    /// for again is not announced. An announcement that is dropped before the node ends counts as
-    /// given up: to have it go on after the next start, [`shutdown`](Dht::shutdown) comes first.
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was
+    /// saved goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks for
+    /// again is not announced. An announcement that is dropped before the node ends counts as given up: to have it go
+    /// on after the next start, [`shutdown`](Dht::shutdown) comes first.
     ///
-    /// A [`PublishError`](crate::PublishError) if too many are kept up or the port is 0.
+    /// A [`PublishError`](crate::errors::PublishError) if too many are kept up or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {
         Recurring::start(&self.shared, infohash, |number, rounds| Command::Announce {
             number,
@@ -204,7 +204,7 @@ impl DhtHandle {
     }
 
     /// Asks node after node for samples of their infohashes (BEP 51), as a
-    /// [`Crawler`](crate::Crawler) does, for as long as the [`Crawl`] lives.
+    /// [`Crawler`](crate::crawl::Crawler) does, for as long as the [`Crawl`] lives.
     pub fn crawl(&self, options: CrawlOptions) -> Crawl {
         Crawl::start(&self.shared, options)
     }
@@ -299,7 +299,7 @@ impl DhtHandle {
     }
 
     /// Our id in the DHT of this family, which changes with our external address
-    /// ([`Config::secure_ids`](crate::Config::secure_ids)).
+    /// ([`Config::secure_ids`](field@crate::Config::secure_ids)).
     pub fn id(&self, family: Family) -> Call<NodeId> {
         self.with(move |node, _| node.id(family))
     }

@@ -9,9 +9,10 @@ use super::call::Call;
 use super::dht::DhtHandle;
 use super::lookup::LookupHandle;
 use super::recurring::{Publication, Recurring};
+use crate::items::{Item, PublicKey, Salt, SecretKey, UpdatableTorrent};
 use crate::net::engine::lookups::{Key, Successor, Wants};
 use crate::net::engine::mailbox::Command;
-use crate::{InfoHash, Item, Lookup, NodeId, PublicKey, Salt, SecretKey, UpdatableTorrent};
+use crate::{InfoHash, Lookup, NodeId};
 
 /// Items (BEP 44). Those that others put to this node are kept without anybody's doing.
 impl DhtHandle {
@@ -95,16 +96,16 @@ impl DhtHandle {
     /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
     /// [`Node::start_publishing`](crate::Node::start_publishing) does. Their rounds are spread evenly, and are
     /// spared where nodes enough hold the item; [`Republished::stored`](crate::net::Republished::stored) says whether
-    /// it is stored. By default up to 192 are kept up ([`Limits::publications`](crate::Limits::publications)).
+    /// it is stored. By default up to 192 are kept up ([`Limits::publications`](field@crate::Limits::publications)).
     ///
     /// A target has one item: callers with the same target share it, and a newer version takes the
     /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an item that was kept up when the state was saved goes
-    /// on from where it was once it is given again, as [`start_announcing`](Self::start_announcing) has it;
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an item that was kept up when the state was saved
+    /// goes on from where it was once it is given again, as [`start_announcing`](Self::start_announcing) has it;
     /// [`saved_items`](Self::saved_items) still has those that were not.
     ///
-    /// A [`PublishError`](crate::PublishError) if too many are kept up, or a newer version is.
+    /// A [`PublishError`](crate::errors::PublishError) if too many are kept up, or a newer version is.
     pub fn start_publishing(&self, item: &Item) -> Publication {
         let (target, item) = (item.target(), Box::new(item.clone()));
         Recurring::start(&self.shared, target, |number, rounds| Command::Publish { number, item, rounds })

@@ -14,9 +14,9 @@ use futures_core::Stream;
 
 use super::call::Call;
 use super::iter::Iter;
-#[cfg(feature = "items")]
-use crate::Item;
 use crate::LookupReport;
+#[cfg(feature = "items")]
+use crate::items::Item;
 use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
 use crate::net::engine::lookups::{Key, Outcome, Wants};
 use crate::net::engine::mailbox::{Command, Resource};
@@ -42,6 +42,7 @@ pub struct LookupHandle<T = SocketAddr> {
     findings: FeedReader<T, Outcome>,
     number: u64,
     shared: Arc<Shared>,
+    #[cfg_attr(not(feature = "items"), expect(dead_code, reason = "its drop ends the share of the lookup"))]
     lease: Option<Lease>,
 }
 

@@ -4,10 +4,16 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::node::persist::format::Unclaimed;
-use crate::{Announce, InfoHash, Instant, Node, PublicationId, PublishError, SavedAnnounce};
 #[cfg(feature = "items")]
-use crate::{Item, NodeId, SavedItem};
+use crate::NodeId;
+use crate::errors::PublishError;
+#[cfg(feature = "items")]
+use crate::items::Item;
+use crate::node::persist::format::Unclaimed;
+use crate::state::SavedAnnounce;
+#[cfg(feature = "items")]
+use crate::state::SavedItem;
+use crate::{Announce, InfoHash, Instant, Node, PublicationId};
 
 /// The announces and items of a saved state. None of them goes on before somebody wants it: they live
 /// as long as their handles, and those have ended with the earlier node.
@@ -20,7 +26,7 @@ pub(crate) struct Saved {
     elapsed: Duration,
     /// When it was read.
     at: Instant,
-    /// The most that a state holds ([`Limits::publications`](crate::Limits::publications)).
+    /// The most that a state holds ([`Limits::publications`](field@crate::Limits::publications)).
     room: usize,
 }
 

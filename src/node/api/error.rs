@@ -52,8 +52,8 @@ pub enum StartError {
     /// The port to announce is 0.
     #[error("port 0 cannot be announced: announce the port that peers connect to")]
     PortZero,
-    /// The address of [`LookupOptions::only`](crate::LookupOptions::only) belongs to a family that is off, or is
-    /// refused by the [address policy](crate::Config::address_policy).
+    /// The address of [`LookupOptions::only`](field@crate::LookupOptions::only) belongs to a family that is off, or is
+    /// refused by the [address policy](field@crate::Config::address_policy).
     #[error("the address may not be contacted: its family is off, or the address policy refuses it")]
     AddressRefused,
     /// The node, or the family of the address, is [disabled](crate::Node::set_enabled).
@@ -82,7 +82,7 @@ pub enum ContactError {
         size: usize,
     },
     /// The address belongs to a family that is off in the [`Config`](crate::Config), or is refused by its
-    /// [address policy](crate::Config::address_policy).
+    /// [address policy](field@crate::Config::address_policy).
     #[error("the address may not be contacted: its family is off, or the address policy refuses it")]
     AddressRefused,
     /// The node, or the family of the address, is [disabled](crate::Node::set_enabled).
@@ -133,7 +133,7 @@ pub enum PutError {
         /// Nodes that answered.
         answered: u32,
     },
-    /// It was sent, and nobody confirmed it; some nodes may have stored it all the same.
+    /// Nobody confirmed it; some nodes may have stored it all the same.
     #[error("none of {sent} nodes that it was sent to confirmed it: try again")]
     Unconfirmed {
         /// Nodes that it was sent to.
@@ -223,29 +223,30 @@ impl PutError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Limits::traversals`](crate::Limits::traversals). A lookup in both families takes two slots.
+    /// [`Limits::traversals`](field@crate::Limits::traversals). A lookup in both families takes two slots.
     Traversals,
-    /// [`Limits::inflight`](crate::Limits::inflight).
+    /// [`Limits::inflight`](field@crate::Limits::inflight).
     Queries,
-    /// [`Limits::scrapes`](crate::Limits::scrapes).
+    /// [`Limits::scrapes`](field@crate::Limits::scrapes).
     Scrapes,
-    /// [`Limits::samplings`](crate::Limits::samplings).
+    /// [`Limits::samplings`](field@crate::Limits::samplings).
     Samplings,
-    /// [`ItemLimits::own`](crate::ItemLimits::own).
+    /// [`ItemLimits::own`](field@crate::items::ItemLimits::own).
     #[cfg(feature = "items")]
     OwnItems,
-    /// [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks). A lookup takes eight until it has ended.
+    /// [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks). A lookup takes eight until it has ended.
     #[cfg(feature = "items")]
     OwnChunks,
-    /// The three quarters of [`ItemLimits::own`](crate::ItemLimits::own) that published items may take.
+    /// The three quarters of [`ItemLimits::own`](field@crate::items::ItemLimits::own) that published items may take.
     #[cfg(feature = "items")]
     PublishedItems,
-    /// The three quarters of [`ItemLimits::own_chunks`](crate::ItemLimits::own_chunks) that published items may take.
+    /// The three quarters of [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) that published
+    /// items may take.
     #[cfg(feature = "items")]
     PublishedChunks,
-    /// [`Limits::publications`](crate::Limits::publications).
+    /// [`Limits::publications`](field@crate::Limits::publications).
     Publications,
-    /// [`Limits::bootstraps`](crate::Limits::bootstraps).
+    /// [`Limits::bootstraps`](field@crate::Limits::bootstraps).
     Bootstraps,
 }
 

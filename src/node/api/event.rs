@@ -17,7 +17,7 @@ use crate::node::api::report::{LookupReport, Pong, Sample};
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
 /// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are derived from state and never lost,
 /// however late they are polled. All others wait in a ring, whose oldest is dropped when it is full
-/// ([`Stats::events_lost`](crate::Stats::events_lost)).
+/// ([`Stats::events_lost`](crate::stats::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -65,8 +65,8 @@ pub enum Event {
     /// A lookup found a peer of its torrent.
     ///
     /// A peer is reported once for each lookup, and no more are reported than
-    /// [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) and
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
+    /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) and
+    /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
     /// tells whether there were more.
     ///
     /// Nobody listens on port 1: such peers come from old clients that announced a placeholder. They are
@@ -247,7 +247,7 @@ pub struct AnnouncementInfo {
     pub last: Option<RepublishInfo>,
     /// The latest time at which the next republish is due; `None` while one is in progress. It may start
     /// earlier, because republishes are spread evenly, and later while there is no network or there are more
-    /// publications than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
+    /// publications than [`Config::new_endpoints`](field@crate::Config::new_endpoints) allows.
     pub due: Option<Instant>,
 }
 

@@ -1,8 +1,6 @@
 //! Capacity of a node: [`Limits`], each default with its reason.
 
-/// Queries in flight for each traversal: as many as one sends at once ([`LookupOptions::alpha`]).
-///
-/// [`LookupOptions::alpha`]: crate::LookupOptions::alpha
+/// Queries in flight for each traversal: as many as one sends at once, by the default options.
 const QUERIES_PER_TRAVERSAL: usize = 8;
 
 /// Chunks of 128 bytes that the longest value takes (BEP 44).
@@ -41,12 +39,12 @@ pub struct Limits {
     /// The closest nodes that a lookup tracks in one family. Default: 64.
     pub candidates_per_lookup: usize,
     /// Write tokens of up to 128 bytes that a lookup keeps in one family, those of the closest nodes: an
-    /// announce goes to no others. Default: 16, twice [`K`](crate::K), so that it can spill over.
+    /// announce goes to no others. Default: 16, twice [`K`](crate::ids::K), so that it can spill over.
     pub tokens_per_lookup: usize,
     /// Peers that a lookup remembers in one family, to report each once; past that it reports none
     /// ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). Up to 65,535, of 18 bytes for each of
     /// [`traversals`](field@Self::traversals): with 3000, for the peers of large swarms, 64 lookups take 3.5 MB.
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) lowers it for a single lookup. Default:
+    /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) lowers it for a single lookup. Default:
     /// 512.
     pub peers_per_lookup: usize,
     /// Torrents whose peers are stored. Default: 4096.

@@ -19,8 +19,8 @@ pub struct LookupReport {
     pub kind: LookupKind,
     /// The id or infohash that was looked up.
     pub target: NodeId,
-    /// Peers found, no more than [`Limits::peers_per_lookup`](crate::Limits::peers_per_lookup) in each family and
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow.
+    /// Peers found, no more than [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) in each family and
+    /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) allow.
     pub peers: u32,
     /// Whether more peers were found than those limits allow.
     pub more_peers: bool,
@@ -49,7 +49,7 @@ pub struct LookupReport {
     /// The number of nodes in the DHT of each family, in the order of [`Family::ALL`](crate::Family::ALL), as
     /// [`Node::network_size`](crate::Node::network_size) returned it when this report was made.
     pub network_size: [Option<NetworkSize>; 2],
-    /// The probability in millionths that the [`K`](crate::K) closest nodes are by chance as close to the
+    /// The probability in millionths that the [`K`](crate::ids::K) closest nodes are by chance as close to the
     /// target as those that answered, in the family where it is lower. Below 1,000, one in a thousand,
     /// somebody has probably placed nodes close to the target. `None` if it cannot be computed: too few nodes
     /// answered, the size of the network is not known well enough yet, or a single node was queried.
@@ -153,7 +153,7 @@ impl LookupReport {
 /// The size of a torrent's swarm, estimated from the filters of the nodes that a scrape queried (BEP 33).
 ///
 /// It estimates how many peers announced themselves to those nodes within about the last half hour. Every
-/// node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::BloomFilter::is_plausible) sets.
+/// node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::stats::BloomFilter::is_plausible) sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SwarmSize {

@@ -25,13 +25,13 @@ impl<S: Storage> Node<S> {
     /// closest to `target` that it knows (BEP 51).
     ///
     /// The query ends with [`Event::SampleDone`](crate::Event::SampleDone). A node returns the same sample
-    /// until its [`Sample::interval`](crate::Sample::interval) has passed, and asks not to be queried before.
+    /// until its [`Sample::interval`](crate::report::Sample::interval) has passed, and asks not to be queried before.
     /// A `Crawler` (feature `alloc`) respects that.
     ///
     /// # Errors
     ///
     /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`], also past
-    /// [`Limits::samplings`](crate::Limits::samplings).
+    /// [`Limits::samplings`](field@crate::Limits::samplings).
     pub fn sample_infohashes(
         &mut self,
         now: Instant,

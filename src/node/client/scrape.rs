@@ -32,7 +32,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Disabled`], or [`StartError::Full`], also past [`Limits::scrapes`](crate::Limits::scrapes).
+    /// [`StartError::Disabled`], or [`StartError::Full`], also past [`Limits::scrapes`](field@crate::Limits::scrapes).
     pub fn scrape(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::Scrape(infohash), &options)

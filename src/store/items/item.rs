@@ -16,7 +16,7 @@ use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, Sink, Writer, is_canonic
 /// deeper than seven levels.
 ///
 /// ```
-/// use dht_proto::{Item, Salt, SecretKey};
+/// use dht_proto::items::{Item, Salt, SecretKey};
 ///
 /// let item = Item::string(b"Hello World!")?;
 /// assert_eq!(item.target().to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
@@ -133,7 +133,7 @@ impl Item {
     }
 
     /// Returns the sequence number for the version after `newest`, which is usually
-    /// [`LookupReport::seq`](crate::LookupReport::seq).
+    /// [`ItemReport::seq`](crate::items::ItemReport::seq).
     ///
     /// It is one more, or 1 if none was found, as in other clients. `None` after the last sequence number.
     pub const fn next_seq(newest: Option<i64>) -> Option<i64> {

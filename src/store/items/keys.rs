@@ -26,13 +26,13 @@ const MAX_SIGNED: usize = MAX_VALUE_LEN + MAX_SALT_LEN + 48;
 /// Construction accepts any 32 bytes; whether they are a valid key matters only when a signature is verified.
 ///
 /// ```
-/// use dht_proto::{PublicKey, Salt};
+/// use dht_proto::items::{PublicKey, Salt};
 ///
 /// let text = "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548";
 /// let key: PublicKey = text.parse()?;
 /// assert_eq!(key.to_string(), text);
 /// assert_eq!(key.target(Salt::NONE).to_string(), "4a533d47ec9c7d95b1ad75f576cffc641853b750");
-/// # Ok::<(), dht_proto::ParseKeyError>(())
+/// # Ok::<(), dht_proto::items::ParseKeyError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_LEN]);

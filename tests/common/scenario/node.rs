@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 #[cfg(feature = "items")]
-use dht_proto::Item;
+use dht_proto::items::Item;
+use dht_proto::state::State;
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
     AddressPolicy, Announce, BootstrapKind, Config, Event, Family, InfoHash, Instant, Limits, Lookup,
-    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, RateLimit, State, Storage,
-    fixed,
+    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, RateLimit, Storage, fixed,
 };
 
 use super::forge::{self, Names};

@@ -1,7 +1,7 @@
 //! Items that strangers put and return: a few values, of one key.
 
+use dht_proto::items::{Item, PublicKey, Salt, SecretKey};
 use dht_proto::wire::{Method, PutItem, Want};
-use dht_proto::{Item, PublicKey, Salt, SecretKey};
 
 use super::script::Script;
 

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use dht_proto::sim::{Captured, Direction};
+use dht_proto::stats::{BucketInfo, Drops, MethodCounts, Stats};
 use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
 use dht_proto::{
-    BucketInfo, Config, Drops, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport,
-    MethodCounts, Node, NodeId, QueryId, Stats,
+    Config, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport, Node, NodeId, QueryId,
 };
 
 use crate::scenario::promises::{Allowances, canonical, is_fit, is_short};

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{ContactError, CrawlOptions, Crawler, Event, Family, InfoHash, NodeId};
+use dht_proto::crawl::{CrawlOptions, Crawler};
+use dht_proto::errors::ContactError;
+use dht_proto::{Event, Family, InfoHash, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, addr, secs};

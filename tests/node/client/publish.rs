@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::errors::{Limit, PublishError};
+use dht_proto::items::{Item, Salt, SecretKey, TorrentPointer, UpdatableTorrent};
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
-    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId,
-    PublishError, PutError, Salt, SecretKey, StartError, TorrentPointer, UpdatableTorrent,
+    Config, Event, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, PutError, StartError,
 };
 
 use crate::common::items::{VALUE, secret, signed};

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dht_proto::{ContactError, Event, InfoHash, Limit, NodeId, QueryError, QueryId, Sample};
+use dht_proto::errors::{ContactError, Limit};
+use dht_proto::report::Sample;
+use dht_proto::{Event, InfoHash, NodeId, QueryError, QueryId};
 
 use crate::common;
 use crate::common::addr;

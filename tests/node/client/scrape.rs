@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dht_proto::{
-    BloomFilter, Family, InfoHash, Limit, Lookup, LookupKind, LookupReport, NodeId, StartError, SwarmSize,
-};
+use dht_proto::errors::Limit;
+use dht_proto::report::SwarmSize;
+use dht_proto::stats::BloomFilter;
+use dht_proto::{Family, InfoHash, Lookup, LookupKind, LookupReport, NodeId, StartError};
 
 use crate::common;
 use crate::common::raw::{

@@ -7,7 +7,7 @@ use crate::stage;
 use crate::stage::{Stage, addr, id, infohash, ms, secs};
 
 #[cfg(feature = "items")]
-use dht_proto::Item;
+use dht_proto::items::Item;
 use dht_proto::wire::Method;
 use dht_proto::{Announce, Family, Instant};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dht_proto::{Announce, BootstrapKind, ContactError, Event, Family, Limit, Limits, LookupId, StartError};
+use dht_proto::errors::{ContactError, Limit};
+use dht_proto::{Announce, BootstrapKind, Event, Family, Limits, LookupId, StartError};
 use proptest::prelude::*;
 
 use crate::stage;

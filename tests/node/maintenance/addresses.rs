@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{Announce, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+use dht_proto::errors::StoreError;
+use dht_proto::{Announce, Event, Family, InfoHash, MAX_DATAGRAM, NodeId};
 
 use crate::common;
 use crate::common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
@@ -104,8 +105,8 @@ fn b45_11_a_handed_peer_meets_the_same_limits_as_an_announced_one() {
 
 #[cfg(feature = "items")]
 mod items {
+    use dht_proto::items::{Item, Salt, SecretKey};
     use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-    use dht_proto::{Item, Salt, SecretKey};
 
     use super::*;
 
@@ -282,7 +283,7 @@ fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
     assert_eq!(refused, Err(CallError::Store(StoreError::AddressRefused)));
     #[cfg(feature = "items")]
     {
-        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        let item = dht_proto::items::Item::immutable(b"5:value").unwrap();
         other.store_item(&item, handed.1).wait().unwrap();
         assert_eq!(other.stored_item(item.target()).wait().unwrap(), Some(item));
     }
@@ -300,7 +301,7 @@ async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
     assert_eq!(other.stored_peers(TARGET.into()).await.unwrap(), [peer]);
     #[cfg(feature = "items")]
     {
-        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        let item = dht_proto::items::Item::immutable(b"5:value").unwrap();
         other.store_item(&item, peer).await.unwrap();
         assert_eq!(other.stored_item(item.target()).await.unwrap(), Some(item));
     }

@@ -1,9 +1,8 @@
 //! Joining the DHT: from nothing, through bootstrap hosts, and again after an outage.
 
+use dht_proto::errors::{ContactError, Limit};
 use dht_proto::wire::{Body, Message, Method};
-use dht_proto::{
-    Announce, BootstrapKind, ContactError, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId,
-};
+use dht_proto::{Announce, BootstrapKind, Event, Family, LookupKind, LookupReport, Node, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};

@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use dht_proto::errors::AddressRefused;
+use dht_proto::state::State;
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
-use dht_proto::{
-    AddressRefused, Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId, State,
-};
+use dht_proto::{Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, What, addr, config, find_node, id, infohash, limits, secs, sibling};

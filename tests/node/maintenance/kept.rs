@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use dht_proto::errors::{Limit, PublishError};
 use dht_proto::{
-    Announce, Event, Fixed, InfoHash, Instant, Limit, Limits, LookupReport, Node, NodeId, PublicationId,
-    PublishError, RateLimit, StartError, Storage,
+    Announce, Event, Fixed, InfoHash, Instant, Limits, LookupReport, Node, NodeId, PublicationId, RateLimit,
+    StartError, Storage,
 };
 
 use crate::stage::{Stage, What, addr, config, id, infohash, limits, ms, secs};

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use dht_proto::errors::ContactError;
 use dht_proto::wire::Method;
 use dht_proto::{
-    Announce, BootstrapKind, ContactError, Event, Family, Instant, Lookup, LookupOptions, NodeId,
-    PublicationId, QueryError, StartError,
+    Announce, BootstrapKind, Event, Family, Instant, Lookup, LookupOptions, NodeId, PublicationId,
+    QueryError, StartError,
 };
 
 use crate::stage::{RTT, Sent, Stage, What, addr, config, find_node, id, infohash, ms, secs};

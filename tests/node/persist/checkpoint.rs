@@ -7,12 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::{env, fs};
 
+use dht_proto::report::AnnouncementInfo;
 use dht_proto::sim::{Growth, HostId, Network, Profile, World};
+use dht_proto::state::CheckpointError;
 use dht_proto::wire::{Body, Message, Response};
-use dht_proto::{
-    AddressPolicy, Announce, AnnouncementInfo, CheckpointError, Config, Event, Fixed, Instant, Limits,
-    MAX_DATAGRAM, Node, NodeId,
-};
+use dht_proto::{AddressPolicy, Announce, Config, Event, Fixed, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
 
 use crate::lives;
 use crate::reborn::{Reborn, reborn};

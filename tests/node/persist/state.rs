@@ -8,9 +8,8 @@ use crate::stage::{Stage, addr, infohash, secs};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{
-    Announce, Config, Family, Instant, Limits, Node, NodeId, SavedAnnounce, SavedNode, State, StateError,
-};
+use dht_proto::state::{SavedAnnounce, SavedNode, State, StateError};
+use dht_proto::{Announce, Config, Family, Instant, Limits, Node, NodeId};
 
 /// A small state, saved at 1000, with nodes, announces and items.
 fn snapshot() -> Vec<u8> {
@@ -19,7 +18,7 @@ fn snapshot() -> Vec<u8> {
         stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap());
     }
     #[cfg(feature = "items")]
-    for item in [items::signed(7, items::VALUE), dht_proto::Item::immutable(items::VALUE).unwrap()] {
+    for item in [items::signed(7, items::VALUE), dht_proto::items::Item::immutable(items::VALUE).unwrap()] {
         stage.act(|node, now| node.start_publishing(now, &item).unwrap());
     }
     stage.node.snapshot(1000)
@@ -114,7 +113,8 @@ fn announces_that_are_none_are_skipped_and_counted() {
 #[cfg(feature = "items")]
 #[test]
 fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
-    use dht_proto::{Item, Salt, SavedItem, SecretKey};
+    use dht_proto::items::{Item, Salt, SecretKey};
+    use dht_proto::state::SavedItem;
 
     let mut stage = Stage::joined(40);
     let (first, second) = (items::signed(i64::MAX, items::VALUE), Item::immutable(b"le").unwrap());
@@ -146,7 +146,7 @@ fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
 #[cfg(feature = "items")]
 #[test]
 fn b44_12_items_that_are_none_are_skipped_and_counted() {
-    use dht_proto::Item;
+    use dht_proto::items::Item;
 
     let record = |item: &Item| {
         let signed = item.key().map(|key| {

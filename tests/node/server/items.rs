@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-use dht_proto::{Event, Family, Item, Limits, NodeId, Salt, SecretKey};
+use dht_proto::{Event, Family, Limits, NodeId};
 
 use crate::common::items::{VALUE, secret, signed};
 use crate::common::raw::{

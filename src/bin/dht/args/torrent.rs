@@ -1,6 +1,7 @@
 //! A torrent as it is named on the command line.
 
-use dht_proto::{InfoHashes, ParseInfoHashesError, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
+use dht_proto::ids::{InfoHashes, ParseInfoHashesError};
+use dht_proto::items::{ParseLinkError, PublicKey, Salt, UpdatableTorrent};
 
 /// Where a lookup of peers starts: at infohashes, or at a key that leads to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

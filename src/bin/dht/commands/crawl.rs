@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dht_proto::CrawlOptions;
+use dht_proto::crawl::CrawlOptions;
 use dht_proto::net::CallError;
 
 use crate::args::groups::LookupArgs;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use dht_proto::ids::InfoHashes;
 use dht_proto::net::DhtHandle;
-use dht_proto::{InfoHashes, Lookup, LookupOptions};
+use dht_proto::{Lookup, LookupOptions};
 
 use super::items::resolve_pointer;
 use crate::args::groups::LookupArgs;

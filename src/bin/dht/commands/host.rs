@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use dht_proto::Family;
+use dht_proto::errors::ContactError;
 use dht_proto::net::{CallError, DhtHandle, resolve};
-use dht_proto::{ContactError, Family};
 
 use crate::args::groups::HostArgs;
 use crate::output::{Failure, Output};

@@ -1,7 +1,9 @@
 //! Events as JSON, for programs.
 
 use data_encoding::HEXLOWER;
-use dht_proto::{Item, LookupReport, NodeInfo, SwarmSize, TorrentPointer};
+use dht_proto::LookupReport;
+use dht_proto::items::{Item, TorrentPointer};
+use dht_proto::report::{NodeInfo, SwarmSize};
 use serde_json::{Value, json};
 
 use super::event::{Done, Event, millis};

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::{InfoHash, Item, LookupReport, Sample};
+use dht_proto::items::Item;
+use dht_proto::report::Sample;
+use dht_proto::{InfoHash, LookupReport};
 
 use super::words::{count, plural, share};
 use super::{Done, Event, Failure, Output, reasons, text};

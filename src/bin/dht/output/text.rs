@@ -1,6 +1,7 @@
 //! Events as text, for people.
 
-use dht_proto::{InfoHash, NodeInfo};
+use dht_proto::InfoHash;
+use dht_proto::report::NodeInfo;
 
 use super::event::{Event, millis};
 use super::words::{count, share};

@@ -16,8 +16,9 @@ use std::{io, thread};
 
 use super::events::{BootstrapRefusal, NetEvent};
 use super::watch::lock;
+use crate::errors::ContactError;
 use crate::net::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
-use crate::{BootstrapKind, ContactError, Family, Instant, Node};
+use crate::{BootstrapKind, Family, Instant, Node};
 
 /// Look-ups side by side.
 const SIDE_BY_SIDE: usize = 8;

@@ -39,7 +39,8 @@ const MAX_TOKENS: u32 = 200_000;
 ///
 /// ```
 /// use core::time::Duration;
-/// use dht_proto::{Config, Family, Instant, Limits, Node, State};
+/// use dht_proto::state::State;
+/// use dht_proto::{Config, Family, Instant, Limits, Node};
 ///
 /// let now = Instant::ZERO;
 /// let node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
@@ -53,7 +54,7 @@ const MAX_TOKENS: u32 = 200_000;
 /// let elapsed = 1_700_000_600 - state.saved_at().unwrap_or_default();
 /// restarted.restore(now, &state, Duration::from_secs(elapsed));
 /// assert_eq!(restarted.id(Family::V4), node.id(Family::V4));
-/// # Ok::<(), dht_proto::StateError>(())
+/// # Ok::<(), dht_proto::state::StateError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dht_proto::{Item, Salt};
+use dht_proto::items::{Item, Salt};
 
 use super::fetch::fetch;
 use super::key_file;

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use dht_proto::PutError;
+use dht_proto::items::{Item, ItemError};
 use dht_proto::wire::MAX_VALUE_LEN;
-use dht_proto::{Item, ItemError, PutError};
 
 use crate::output::{Failure, count};
 use crate::session::lookups::{has_answer, is_refusal, look_up};
