@@ -34,11 +34,9 @@ struct Host {
 impl Host {
     /// A node that starts from `known`, or waits to be found.
     fn new(known: Option<SocketAddr>) -> Result<Self, Box<dyn Error>> {
-        let mut config = Config::default();
-        // What isolates us from the internet, and lets many nodes share an IP address. A node of
-        // the real DHT wants neither.
-        (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
-        config.ipv6 = false; // the other family would want a socket of its own
+        // For many nodes on loopback; a node of the real DHT keeps the defaults. The other family would need a
+        // socket of its own.
+        let config = Config::default().address_policy(AddressPolicy::Any).source_limits(false).ipv6(false);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());

@@ -19,11 +19,7 @@ use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 /// For a node that answers. One that only asks is content with `Fixed` as it stands.
-const LIMITS: Limits = {
-    let mut limits = Limits::CLIENT;
-    (limits.swarms, limits.peers_v4, limits.sources, limits.replies) = (16, 64, 16, 4);
-    limits
-};
+const LIMITS: Limits = Limits::CLIENT.swarms(16).peers_v4(64).sources(16).replies(4);
 type Memory = dht_proto::fixed!(LIMITS);
 
 /// All memory of a chip. In a firmware: a static, which lies in `.bss`.
@@ -50,8 +46,7 @@ struct Chip<'a> {
 
 impl<'a> Chip<'a> {
     fn new(index: u8, buffers: &'a mut Buffers<'a>, port: &mut wire::Port) -> Self {
-        let mut config = Config::default();
-        (config.address_policy, config.ipv6) = (AddressPolicy::Any, false);
+        let config = Config::DEFAULT.address_policy(AddressPolicy::Any).ipv6(false);
         let node = Node::with_storage(config, &mut buffers.node, [index; 32], Instant::ZERO); // no seed for a real one
         let stack = iface::Config::new(HardwareAddress::Ip);
         let mut interface = Interface::new(stack, port, smoltcp::time::Instant::ZERO);

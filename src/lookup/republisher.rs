@@ -25,39 +25,65 @@ const JITTER: u32 = 10;
 /// A client that starts with a few torrents announces them at once, as it would with so many single announces.
 const CROWD: usize = 64;
 
-/// The rate of republishes.
+/// The rate of republishes, in whole seconds and microseconds, which is precise enough and small.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pace {
-    /// The time between two republishes of one announce.
-    pub(crate) interval: Duration,
-    /// The time between two republishes of one item.
-    #[cfg(feature = "items")]
-    pub(crate) item_interval: Duration,
-    /// Minimum time between the starts of any two republishes, even if the interval cannot be kept.
-    ///
-    /// First publications that start at once are exempt.
-    pub(crate) spacing: Duration,
+    interval_secs: u32,
+    item_interval_secs: u32,
+    spacing_micros: u32,
     /// Maximum number of concurrent republishes.
-    pub(crate) rounds: usize,
+    rounds: u16,
     /// Maximum number of concurrent republishes while first publications start at once.
-    pub(crate) at_once: usize,
+    at_once: u16,
 }
 
 impl Pace {
+    /// Creates a pace: the time between two republishes of one announce, and of one item, and the minimum time between
+    /// the starts of any two republishes, even if the intervals cannot be kept.
+    ///
+    /// At most `rounds` run at a time, `at_once` while first publications start at once, which are exempt from the
+    /// minimum.
+    pub(crate) fn new(
+        interval: Duration,
+        item_interval: Duration,
+        spacing: Duration,
+        rounds: usize,
+        at_once: usize,
+    ) -> Self {
+        let secs = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let count = |count| u16::try_from(count).unwrap_or(u16::MAX);
+        Self {
+            interval_secs: secs(interval),
+            item_interval_secs: secs(item_interval),
+            spacing_micros: u32::try_from(spacing.as_micros()).unwrap_or(u32::MAX),
+            rounds: count(rounds),
+            at_once: count(at_once),
+        }
+    }
+
+    const fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_secs as u64)
+    }
+
+    const fn item_interval(&self) -> Duration {
+        Duration::from_secs(self.item_interval_secs as u64)
+    }
+
     const fn interval_of(&self, subject: Subject) -> Duration {
-        if subject.is_item() { self.item_interval() } else { self.interval }
+        if subject.is_item() { self.item_interval() } else { self.interval() }
     }
 
-    #[cfg(feature = "items")]
-    const fn item_interval(&self) -> Duration {
-        self.item_interval
+    const fn spacing(&self) -> Duration {
+        Duration::from_micros(self.spacing_micros as u64)
     }
 
-    /// Nothing but announces is republished.
-    #[cfg(not(feature = "items"))]
-    const fn item_interval(&self) -> Duration {
-        self.interval
+    const fn rounds(&self) -> usize {
+        self.rounds as usize
+    }
+
+    const fn at_once(&self) -> usize {
+        self.at_once as usize
     }
 }
 
@@ -281,7 +307,7 @@ impl Republisher {
         if self.is_at_once() {
             return fresh.map(|at| at.max(self.soonest));
         }
-        if self.running.len() >= self.pace.rounds {
+        if self.running.len() >= self.pace.rounds() {
             return None;
         }
         let failed = self.failed.front().map(|ix| slots[ix].due);
@@ -292,12 +318,12 @@ impl Republisher {
 
     /// Whether the next to start is a first publication that is exempt from the spacing.
     pub(crate) const fn is_at_once(&self) -> bool {
-        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.at_once
+        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.at_once()
     }
 
     /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
     pub(crate) fn next(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
-        let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds;
+        let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds();
         if self.is_at_once() && others_wait {
             return self.fresh.front();
         }
@@ -432,13 +458,13 @@ impl Republisher {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && self.len() == self.pool.used()
-            && self.running.len() <= self.pace.rounds.max(self.pace.at_once)
+            && self.running.len() <= self.pace.rounds().max(self.pace.at_once())
             && (self.crowded || self.fresh.len() < CROWD)
     }
 
     /// Returns the earliest start that respects the spacing.
     fn spaced(&self) -> Instant {
-        if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing }
+        if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing() }
     }
 
     /// Returns the publication that is overdue for the longest time.
@@ -451,14 +477,14 @@ impl Republisher {
     ///
     /// It is slightly longer than the interval, because a republish that is early does not delay its next one.
     fn patience(&self, subject: Subject) -> Duration {
-        self.pace.interval_of(subject) + self.pace.interval.min(self.pace.item_interval()) * JITTER / 100
+        self.pace.interval_of(subject) + self.pace.interval().min(self.pace.item_interval()) * JITTER / 100
     }
 
     /// Returns the start of the next republish if all of them are spread over their intervals.
     fn evenly(&self) -> Instant {
         // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
-            [self.pace.interval, self.pace.item_interval()].map(|interval| interval.as_millis() as u64);
+            [self.pace.interval(), self.pace.item_interval()].map(|interval| interval.as_millis() as u64);
         let (len, items) = (self.len() as u64, u64::from(self.items));
         let rounds = (len - items) * item_interval + items * interval;
         // Milliseconds times hundredths are units of ten microseconds.
@@ -532,14 +558,7 @@ mod tests {
 
     impl Room {
         fn new(slots: usize, rounds: usize) -> Self {
-            let pace = Pace {
-                interval: INTERVAL,
-                #[cfg(feature = "items")]
-                item_interval: Duration::from_secs(3600),
-                spacing: SPACING,
-                rounds,
-                at_once: 4 * rounds,
-            };
+            let pace = Pace::new(INTERVAL, Duration::from_secs(3600), SPACING, rounds, 4 * rounds);
             Self {
                 republisher: Republisher::new(pace),
                 slots: std::vec![Slot::new(Publication::EMPTY); slots].into_boxed_slice(),

@@ -2,6 +2,7 @@
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
 mod checklist;
+mod errors;
 mod floors;
 mod language;
 

@@ -19,7 +19,7 @@ pub enum QueryError {
     Unreachable,
     /// The node answered with an error of this code (BEP 5).
     #[error("the node answered with error {0}")]
-    Refused(i64),
+    Refused(ErrorCode),
     /// The answer had no valid id.
     #[error("the node answered without a valid id")]
     Malformed,

@@ -44,15 +44,15 @@ pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
     let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
     let lookups = lookups / families.max(1) as usize;
     let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
-    Pace {
-        interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
-        #[cfg(feature = "items")]
-        item_interval: config.items.publish_interval.clamp(INTERVALS[0], INTERVALS[1]),
-        spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families))
-            / config.new_endpoints.per_sec.max(1),
-        rounds,
-        at_once: (lookups / FIRST_RESERVE).max(rounds),
-    }
+    let interval = config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]);
+    #[cfg(feature = "items")]
+    let item_interval = config.items.publish_interval.clamp(INTERVALS[0], INTERVALS[1]);
+    // Nothing but announces is republished.
+    #[cfg(not(feature = "items"))]
+    let item_interval = interval;
+    let endpoints = Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families));
+    let spacing = endpoints / config.new_endpoints.per_sec.max(1);
+    Pace::new(interval, item_interval, spacing, rounds, (lookups / FIRST_RESERVE).max(rounds))
 }
 
 impl Core {

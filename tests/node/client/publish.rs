@@ -257,6 +257,23 @@ fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_s
 }
 
 #[test]
+fn an_item_is_published_again_after_the_interval_of_the_configuration() {
+    for (interval, least) in [(secs(600), secs(600)), (ms(1), secs(60))] {
+        let mut stage = Stage::new(config().publish_interval(interval));
+        stage.join(60);
+        let item = signed(4, VALUE);
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
+        stage.run(secs(30));
+        assert_eq!(rounds(&stage).len(), 1);
+        // A tenth of the shorter of both intervals is left to chance.
+        stage.run(least - secs(40).min(least / 2));
+        assert_eq!(rounds(&stage).len(), 1, "not before it is due");
+        stage.run(least + secs(100));
+        assert!(rounds(&stage).len() >= 2, "{}", rounds(&stage).len());
+    }
+}
+
+#[test]
 fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
     for (code, cas) in [(302, None), (301, Some(3))] {
         let mut stage = Stage::joined(60);

@@ -48,13 +48,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
     let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT));
     match announcing.wait_timeout(deadline.left()) {
-        Ok(outcome) => say(format!(
-            "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
-            count(outcome.report.queried, "node"),
-            outcome.report.acknowledged,
-            outcome.report.sent,
-            millis(outcome.report.duration),
-        ))?,
+        Ok(outcome) => match outcome.stored() {
+            Ok(stored) => say(format!(
+                "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
+                count(outcome.report.queried, "node"),
+                stored.acknowledged,
+                stored.sent,
+                millis(outcome.report.duration),
+            ))?,
+            Err(error) => say(format!("the announce was not stored: {error}"))?,
+        },
         Err(error) => say(format!("the announce failed: {error}"))?,
     }
 
@@ -87,11 +90,7 @@ fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
     // All nodes share one address here, and it is a private one.
     config.address_policy = AddressPolicy::Any;
     config.source_limits = false;
-    let mut limits = Limits::default();
-    limits.traversals = 8;
-    limits.swarms = 64;
-    limits.peers_v4 = 256;
-    limits.peers_v6 = 0;
+    let limits = Limits::default().traversals(8).swarms(64).peers_v4(256).peers_v6(0);
     let mut nodes: Vec<Dht> = Vec::with_capacity(count);
     while nodes.len() < count {
         let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
