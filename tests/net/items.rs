@@ -243,9 +243,7 @@ fn the_newest_version_is_there_as_soon_as_the_lookup_has_ended_and_where_nobody_
 
 #[test]
 fn an_announce_and_a_put_that_nobody_stores_are_errors_with_their_reasons() {
-    let mut config = local_config();
-    config.lookup.timeout = Duration::from_millis(50);
-    let alone = builder().config(config.clone()).bootstrap::<String>([]).spawn().unwrap();
+    let alone = builder().spawn().unwrap();
     let hole = Fake::new(0x33);
     let only =
         |dht: &Dht, lookup| dht.lookup(lookup, LookupOptions::default().only(hole.addr()).timeout(MOMENT));
