@@ -129,8 +129,8 @@ pub struct LookupOptions {
     /// Maximum number of peers that are reported, both families together.
     ///
     /// A lookup keeps the peers that it has reported, so in any case it reports no more than
-    /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) in each family: for the peers of larger swarms
-    /// raise that first. Default: 65,535, so that that limit decides.
+    /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) in each family: for the peers of larger
+    /// swarms raise that first. Default: 65,535, so that that limit decides.
     pub max_peers: u16,
     /// Queries only this node, instead of traversing the DHT: a single `find_node`, `get_peers` or announce.
     pub only: Option<SocketAddr>,

@@ -65,16 +65,17 @@
 //!
 //! # Many calls at once
 //!
-//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
-//! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
+//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default there is
+//! room for 32 lookups in both families ([`Limits::lookups`](crate::Limits::lookups)). Calls that find none wait for
+//! it in the order in which they came,
 //! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
 //! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`DhtHandle::get_peers`] may be
 //! asked for at once: a lookup that waits reports zeros. What is kept up goes on beside them.
 //!
 //! A lookup yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
-//! [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer says so by
-//! [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
+//! [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer
+//! says so by [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses
 //!

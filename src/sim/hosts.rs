@@ -46,13 +46,13 @@ impl fmt::Debug for HostId {
 pub struct Profile {
     /// Configuration of the node. Default: that of [`Config`], with IPv4 only and a random, fixed id.
     ///
-    /// [`Config::secure_ids`](field@Config::secure_ids) is off because the addresses of a world are too similar for ids derived
-    /// from them to be spread evenly.
+    /// [`Config::secure_ids`](field@Config::secure_ids) is off because the addresses of a world are too similar for
+    /// ids derived from them to be spread evenly.
     pub config: Config,
     /// Whether the node has yet to learn its address. Default: no.
     ///
-    /// It matters with [`Config::secure_ids`](field@Config::secure_ids) on: a new node starts with a random id that does not fit
-    /// its address, another one with an id that does.
+    /// It matters with [`Config::secure_ids`](field@Config::secure_ids) on: a new node starts with a random id that
+    /// does not fit its address, another one with an id that does.
     pub is_new: bool,
     /// Limits of the node. Default: [`roomy_limits`].
     pub limits: Limits,
@@ -60,7 +60,8 @@ pub struct Profile {
     pub nat: Option<Nat>,
     /// Sessions and absences. Default: the host never leaves.
     pub churn: Option<Churn>,
-    /// Bootstrap hosts that the node knows when it joins, 0..=[`Limits::bootstraps`](field@Limits::bootstraps). Default: 3.
+    /// Bootstrap hosts that the node knows when it joins, 0..=[`Limits::bootstraps`](field@Limits::bootstraps).
+    /// Default: 3.
     ///
     /// They are drawn from the nodes that are up and not behind a NAT.
     pub bootstraps: usize,

@@ -51,8 +51,8 @@ pub struct SybilAttack {
     pub network: Network,
     /// Configuration of the client. Default: IPv4 only.
     ///
-    /// With [`Config::enforce_secure_ids`](field@Config::enforce_secure_ids) all hosts have ids that fit their addresses (BEP 42), and
-    /// the attackers choose their addresses accordingly.
+    /// With [`Config::enforce_secure_ids`](field@Config::enforce_secure_ids) all hosts have ids that fit their
+    /// addresses (BEP 42), and the attackers choose their addresses accordingly.
     pub config: Config,
 }
 

@@ -13,6 +13,7 @@ use super::publications::Holder;
 use super::queue::{Call, Refused, passing};
 #[cfg(feature = "items")]
 use crate::items::Item;
+#[cfg(feature = "items")]
 use crate::net::error::CallError;
 use crate::net::trace::event;
 use crate::{Family, Instant, LookupId, LookupReport, PublicationId, StartError};

@@ -155,10 +155,10 @@ impl DhtHandle {
     /// A torrent has one announce: callers with the same torrent share it, and of those that are left
     /// the last one to come says what is announced.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was saved
-    /// goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks
-    /// for again is not announced. An announcement that is dropped before the node ends counts as
-    /// given up: to have it go on after the next start, [`shutdown`](Dht::shutdown) comes first.
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was
+    /// saved goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks for
+    /// again is not announced. An announcement that is dropped before the node ends counts as given up: to have it go
+    /// on after the next start, [`shutdown`](Dht::shutdown) comes first.
     ///
     /// A [`PublishError`](crate::errors::PublishError) if too many are kept up or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {

@@ -101,8 +101,8 @@ impl DhtHandle {
     /// A target has one item: callers with the same target share it, and a newer version takes the
     /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an item that was kept up when the state was saved goes
-    /// on from where it was once it is given again, as [`start_announcing`](Self::start_announcing) has it;
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an item that was kept up when the state was saved
+    /// goes on from where it was once it is given again, as [`start_announcing`](Self::start_announcing) has it;
     /// [`saved_items`](Self::saved_items) still has those that were not.
     ///
     /// A [`PublishError`](crate::errors::PublishError) if too many are kept up, or a newer version is.

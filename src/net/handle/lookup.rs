@@ -42,6 +42,7 @@ pub struct LookupHandle<T = SocketAddr> {
     findings: FeedReader<T, Outcome>,
     number: u64,
     shared: Arc<Shared>,
+    #[cfg_attr(not(feature = "items"), expect(dead_code, reason = "its drop ends the share of the lookup"))]
     lease: Option<Lease>,
 }
 

@@ -299,8 +299,8 @@ impl<S: Storage> Node<S> {
     }
 
     /// Stores an item soon, and again every
-    /// [`ItemConfig::publish_interval`](field@crate::items::ItemConfig::publish_interval), an hour by default (BEP 44), until
-    /// [`stop_publishing`](Self::stop_publishing).
+    /// [`ItemConfig::publish_interval`](field@crate::items::ItemConfig::publish_interval), an hour by default (BEP
+    /// 44), until [`stop_publishing`](Self::stop_publishing).
     ///
     /// Anybody may publish items that others signed.
     ///
@@ -313,8 +313,9 @@ impl<S: Storage> Node<S> {
     /// [`LookupReport::stored`](crate::LookupReport::stored) say so.
     ///
     /// Published items leave a quarter of [`ItemLimits::own`](field@crate::items::ItemLimits::own) and
-    /// [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) to lookups: by default 192 may be published,
-    /// whatever their length; [`Limits::publications`](method@crate::Limits::publications) makes room for more.
+    /// [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) to lookups: by default 192 may be
+    /// published, whatever their length; [`Limits::publications`](method@crate::Limits::publications) makes room for
+    /// more.
     ///
     /// Published items are part of a [`snapshot`](Self::snapshot_into), without any secret. There is one item
     /// for each target: publishing one with a higher sequence number replaces it; the publication keeps its

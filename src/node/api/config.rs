@@ -398,3 +398,65 @@ pub enum BootstrapKind {
     /// a private network that bootstrap from each other.
     Node,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn every_setter_sets_its_own_field() {
+        let (id, secs) = (NodeId::from_bytes([1; 20]), Duration::from_secs);
+        let rate = |per_sec| RateLimit::new(per_sec, 2 * per_sec);
+        let expected = Config {
+            id: Some(id),
+            id_v6: Some(NodeId::ZERO),
+            ipv4: false,
+            ipv6: false,
+            read_only: true,
+            address_policy: AddressPolicy::Any,
+            source_limits: false,
+            version: *b"test",
+            queries_per_source: rate(11),
+            queries_per_node: rate(12),
+            new_endpoints: rate(13),
+            unverified_bytes: 14,
+            answer_bytes: 15,
+            peer_ttl: secs(16),
+            peers_per_swarm: 17,
+            sample_interval: secs(18),
+            announce_interval: secs(19),
+            secure_ids: false,
+            enforce_secure_ids: true,
+            lookup: LookupOptions::DEFAULT.k(3),
+            #[cfg(feature = "items")]
+            items: ItemConfig {
+                ttl: secs(20),
+                publish_interval: secs(21),
+                signature_checks: 22,
+                bad_signature_cost: 23,
+                retry_with_seq: true,
+            },
+        };
+        let first = Config::DEFAULT.id(id).id_v6(NodeId::ZERO).ipv4(false).ipv6(false).read_only(true);
+        let second = first.address_policy(AddressPolicy::Any).source_limits(false).version(*b"test");
+        let third = second.queries_per_source(rate(11)).queries_per_node(rate(12)).new_endpoints(rate(13));
+        let fourth = third.unverified_bytes(14).answer_bytes(15).peer_ttl(secs(16)).peers_per_swarm(17);
+        let fifth = fourth.sample_interval(secs(18)).announce_interval(secs(19)).secure_ids(false);
+        let config = fifth.enforce_secure_ids(true).lookup(LookupOptions::DEFAULT.k(3));
+        #[cfg(feature = "items")]
+        let config = config
+            .items(
+                ItemConfig::DEFAULT
+                    .ttl(secs(20))
+                    .signature_checks(22)
+                    .bad_signature_cost(23)
+                    .retry_with_seq(true),
+            )
+            .publish_interval(secs(21));
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+        #[cfg(feature = "items")]
+        assert_eq!(ItemConfig::DEFAULT.publish_interval(secs(9)).publish_interval, secs(9));
+    }
+}

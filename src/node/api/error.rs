@@ -19,7 +19,7 @@ pub enum QueryError {
     Unreachable,
     /// The node answered with an error of this code (BEP 5).
     #[error("the node answered with error {0}")]
-    Refused(i64),
+    Refused(ErrorCode),
     /// The answer had no valid id.
     #[error("the node answered without a valid id")]
     Malformed,
@@ -133,7 +133,7 @@ pub enum PutError {
         /// Nodes that answered.
         answered: u32,
     },
-    /// It was sent, and nobody confirmed it; some nodes may have stored it all the same.
+    /// Nobody confirmed it; some nodes may have stored it all the same.
     #[error("none of {sent} nodes that it was sent to confirmed it: try again")]
     Unconfirmed {
         /// Nodes that it was sent to.
@@ -240,7 +240,8 @@ pub enum Limit {
     /// The three quarters of [`ItemLimits::own`](field@crate::items::ItemLimits::own) that published items may take.
     #[cfg(feature = "items")]
     PublishedItems,
-    /// The three quarters of [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) that published items may take.
+    /// The three quarters of [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) that published
+    /// items may take.
     #[cfg(feature = "items")]
     PublishedChunks,
     /// [`Limits::publications`](field@crate::Limits::publications).

@@ -1,8 +1,6 @@
 //! Capacity of a node: [`Limits`], each default with its reason.
 
-/// Queries in flight for each traversal: as many as one sends at once ([`LookupOptions::alpha`](field@LookupOptions::alpha)).
-///
-/// [`LookupOptions::alpha`]: crate::LookupOptions::alpha
+/// Queries in flight for each traversal: as many as one sends at once, by the default options.
 const QUERIES_PER_TRAVERSAL: usize = 8;
 
 /// Chunks of 128 bytes that the longest value takes (BEP 44).
@@ -419,6 +417,60 @@ mod tests {
         assert_eq!(limits, Limits::DEFAULT);
         #[cfg(feature = "items")]
         assert_eq!(limits.publications(192).stored_items(2048).items, ItemLimits::DEFAULT);
+    }
+
+    #[test]
+    fn every_setter_sets_its_own_field() {
+        let expected = Limits {
+            nodes_v4: 1,
+            nodes_v6: 2,
+            replacements: 3,
+            inflight: 4,
+            traversals: 5,
+            candidates_per_lookup: 6,
+            tokens_per_lookup: 7,
+            peers_per_lookup: 8,
+            swarms: 9,
+            peers_v4: 10,
+            peers_v6: 11,
+            samples: 12,
+            sources: 13,
+            reputations: 14,
+            replies: 15,
+            events: 16,
+            bootstraps: 17,
+            publications: 18,
+            scrapes: 19,
+            samplings: 20,
+            voters: 21,
+            #[cfg(feature = "items")]
+            items: ItemLimits { stored: 31, chunks: 32, own: 33, own_chunks: 34 },
+        };
+        let limits = Limits::DEFAULT
+            .publications(18)
+            .nodes_v4(1)
+            .nodes_v6(2)
+            .replacements(3)
+            .inflight(4)
+            .traversals(5)
+            .candidates_per_lookup(6)
+            .tokens_per_lookup(7)
+            .peers_per_lookup(8)
+            .swarms(9)
+            .peers_v4(10)
+            .peers_v6(11)
+            .samples(12)
+            .sources(13)
+            .reputations(14)
+            .replies(15)
+            .events(16)
+            .bootstraps(17)
+            .scrapes(19)
+            .samplings(20)
+            .voters(21);
+        #[cfg(feature = "items")]
+        let limits = limits.items(ItemLimits::NONE.stored(31).chunks(32).own(33).own_chunks(34));
+        assert_eq!(limits, expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Deadlines, Purpose, QueryResult, TraversalRef};
 use crate::rpc::reputation::Clearance;
 use crate::table::{Contact, Entry, Filter};
-use crate::wire::{Body, Message, Method, Query, Want};
+use crate::wire::{Body, ErrorCode, Message, Method, Query, Want};
 
 /// The timeout of a query that belongs to no lookup.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl Core {
             QueryResult::Responded { id, rtt } => Ok(Pong { id, rtt }),
             QueryResult::TimedOut => Err(QueryError::TimedOut),
             QueryResult::Unreachable => Err(QueryError::Unreachable),
-            QueryResult::Refused(code) => Err(QueryError::Refused(code)),
+            QueryResult::Refused(code) => Err(QueryError::Refused(ErrorCode(code))),
             QueryResult::Malformed => Err(QueryError::Malformed),
             QueryResult::Disabled => Err(QueryError::Disabled),
         };

@@ -16,7 +16,7 @@ use crate::sim::hosts::HostId;
 use crate::store::items::Item;
 
 /// Names the [`LookupRecord`] of a tracked lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub(super) u32);
 
 /// The course of a lookup, with times since its start.

@@ -133,7 +133,7 @@ impl Item {
     }
 
     /// Returns the sequence number for the version after `newest`, which is usually
-    /// [`LookupReport::seq`](crate::LookupReport::seq).
+    /// [`ItemReport::seq`](crate::items::ItemReport::seq).
     ///
     /// It is one more, or 1 if none was found, as in other clients. `None` after the last sequence number.
     pub const fn next_seq(newest: Option<i64>) -> Option<i64> {

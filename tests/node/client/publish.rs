@@ -258,6 +258,23 @@ fn b44_13_b44_14_b44_35_refusals_are_reported_by_code_and_only_those_unrelated_t
 }
 
 #[test]
+fn an_item_is_published_again_after_the_interval_of_the_configuration() {
+    for (interval, least) in [(secs(600), secs(600)), (ms(1), secs(60))] {
+        let mut stage = Stage::new(config().publish_interval(interval));
+        stage.join(60);
+        let item = signed(4, VALUE);
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
+        stage.run(secs(30));
+        assert_eq!(rounds(&stage).len(), 1);
+        // A tenth is left to chance.
+        stage.run(least * 8 / 10 - secs(30));
+        assert_eq!(rounds(&stage).len(), 1, "not before it is due");
+        stage.run(least * 4 / 10 + secs(20));
+        assert!(rounds(&stage).len() >= 2, "{least:?}: {}", rounds(&stage).len());
+    }
+}
+
+#[test]
 fn b44_13_a_put_that_is_refused_because_of_another_version_is_not_sent_to_farther_nodes() {
     for (code, cas) in [(302, None), (301, Some(3))] {
         let mut stage = Stage::joined(60);

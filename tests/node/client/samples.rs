@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dht_proto::errors::{ContactError, Limit};
 use dht_proto::report::Sample;
+use dht_proto::wire::ErrorCode;
 use dht_proto::{Event, InfoHash, NodeId, QueryError, QueryId};
 
 use crate::common;
@@ -75,7 +76,7 @@ fn b51_07_b51_11_an_answer_without_samples_is_distinguished_and_its_nodes_are_us
     let query = lone.node.sample_infohashes(lone.now, addr(1), NodeId::ZERO).unwrap();
     let error = lone.query().error(b"li204e14:Method Unknowne");
     lone.ignored(addr(1), &error);
-    assert_eq!(done(&mut lone, query), Err(QueryError::Refused(204)));
+    assert_eq!(done(&mut lone, query), Err(QueryError::Refused(ErrorCode::METHOD_UNKNOWN)));
     assert_eq!(lone.node.samples(query).count(), 0);
 }
 

@@ -64,9 +64,9 @@ impl<'a> Setup<'a> {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.peers_per_lookup = limits.peers_per_lookup.max(self.peers.into());
-        limits
+        let default = Limits::default();
+        let peers = default.peers_per_lookup.max(self.peers.into());
+        default.peers_per_lookup(peers)
     }
 
     /// The hosts to bootstrap from.
