@@ -14,8 +14,9 @@ use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use datagrams::{encode, host};
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Response, Want};
-use dht_proto::{Config, Instant, Item, Limits, MAX_DATAGRAM, Node, NodeId, SecretKey};
+use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node, NodeId, RateLimit};
 
 /// Hosts that flood, each in a subnet of its own.
 const FLOODERS: usize = 20_000;
@@ -99,7 +100,7 @@ fn query(method: Method<'_>) -> Vec<u8> {
 
 fn put(item: &Item, token: &[u8], signature: Option<&[u8; 64]>) -> Vec<u8> {
     let key = item.key().map(|key| *key.as_bytes());
-    let value = item.value();
+    let (value, salt) = (item.value(), item.salt());
     let put = match &key {
         None => PutItem::Immutable { value, seq: None },
         Some(key) => PutItem::Mutable {
@@ -107,7 +108,7 @@ fn put(item: &Item, token: &[u8], signature: Option<&[u8; 64]>) -> Vec<u8> {
             key,
             seq: item.seq().expect("it is mutable"),
             signature: signature.or_else(|| item.signature()).expect("it is mutable"),
-            salt: item.salt(),
+            salt: salt.as_bytes(),
             cas: None,
         },
     };
@@ -116,13 +117,13 @@ fn put(item: &Item, token: &[u8], signature: Option<&[u8; 64]>) -> Vec<u8> {
 
 fn big(seq: i64) -> Item {
     let value = [&b"996:"[..], &[b'x'; 996]].concat();
-    Item::sign(&SecretKey::from_bytes(&[7; 32]), b"", seq, &value).expect("it is sound")
+    Item::sign(&SecretKey::from_bytes(&[7; 32]), Salt::NONE, seq, &value).expect("it is sound")
 }
 
 fn unhurried(config: &mut Config) {
-    (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
+    config.queries_per_source = RateLimit::new(1_000_000, u32::MAX);
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
-    (config.signature_checks, config.bad_signature_cost) = (u16::MAX, 0);
+    (config.items.signature_checks, config.items.bad_signature_cost) = (u16::MAX, 0);
 }
 
 fn costs(criterion: &mut Criterion) {

@@ -57,7 +57,7 @@ fn answers(criterion: &mut Criterion) {
         assert!(sizes.min() >= Some(50), "every query is answered");
     }
     let stats = bench.node.stats();
-    assert_eq!(stats.dropped, dht_proto::Stats::default().dropped, "nothing is refused");
+    assert_eq!(stats.dropped, dht_proto::stats::Stats::default().dropped, "nothing is refused");
 }
 
 /// Scrapes torrents of several sizes: the filters are built from all peers each time (BEP 33).
@@ -70,7 +70,7 @@ fn scrapes(criterion: &mut Criterion) {
             let id = bench.rng.id();
             bench.announce(infohash, (id, host(10_000 + peer)));
         }
-        assert_eq!(bench.node.peers(infohash).count(), peers.min(2000));
+        assert_eq!(bench.node.stored_peers(infohash).count(), peers.min(2000));
         let scrape = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: true };
         let (id, from) = bench.askers[0];
         let datagram = query(id, scrape);

@@ -31,9 +31,8 @@ struct Host {
 
 impl Host {
     fn new(poll: &Poll, token: Token) -> Result<Self, Box<dyn Error>> {
-        let mut config = Config::default();
         // For many nodes on loopback; a node of the real DHT keeps the defaults.
-        (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
+        let config = Config::default().address_policy(AddressPolicy::Any).source_limits(false).ipv6(false);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let node = Node::new(config, &Limits::default(), seed, now());

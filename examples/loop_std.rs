@@ -34,11 +34,9 @@ struct Host {
 impl Host {
     /// Creates a node that bootstraps from `known`, or waits for queries.
     fn new(known: Option<SocketAddr>) -> Result<Self, Box<dyn Error>> {
-        let mut config = Config::default();
-        // Isolates the nodes from the internet, and lets many share an IP address. A node of
-        // the real DHT needs neither.
-        (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
-        config.ipv6 = false; // the other family would need its own socket
+        // Isolates the nodes from the internet, and lets many share an IP address. A node of the real DHT keeps
+        // the defaults. The other family would need its own socket.
+        let config = Config::default().address_policy(AddressPolicy::Any).source_limits(false).ipv6(false);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());

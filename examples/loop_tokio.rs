@@ -84,9 +84,9 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
 
 /// Starts a node that bootstraps from `known`, and returns its address and its channel of commands.
 async fn spawn(known: Option<SocketAddr>) -> Result<(SocketAddr, Sender<Command>), Box<dyn Error>> {
-    let (mut config, mut seed) = (Config::default(), [0; 32]);
     // For many nodes on loopback; a node of the real DHT keeps the defaults.
-    (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
+    let config = Config::default().address_policy(AddressPolicy::Any).source_limits(false).ipv6(false);
+    let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let mut node = Node::new(config, &Limits::default(), seed, now());
     known.map_or(Ok(()), |known| node.add_bootstrap(now(), known, BootstrapKind::Node))?;

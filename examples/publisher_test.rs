@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::items::{Item, PublicKey, Salt, SecretKey};
 use dht_proto::net::DhtHandle;
 use dht_proto::sim::{Churn, Growth, Nat, NatKind, Network, Profile, Returns, World};
-use dht_proto::{Item, PublicKey, Salt, SecretKey};
 
 /// How often the resolver looks, every ten minutes.
 const LOOKUPS: usize = 36;

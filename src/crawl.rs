@@ -9,7 +9,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::api::error::{QueryError, StartError};
+use crate::node::api::error::{ContactError, QueryError};
 use crate::node::api::event::{Event, NodeInfo, QueryId};
 use crate::node::storage::Storage;
 
@@ -25,16 +25,16 @@ const MAX_REST: Duration = Duration::from_secs(6 * 3600);
 /// How often the routing table is consulted while no other nodes are left to query.
 const RESEED: Duration = Duration::from_secs(10);
 
-/// Options of a crawl.
+/// Options of a crawl. Each field has a setter of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrawlOptions {
     /// The time between two queries. Default: 100 ms.
     ///
-    /// Crawled nodes are new endpoints, whose rate [`Config::new_endpoints`](crate::Config::new_endpoints) limits
+    /// Crawled nodes are new endpoints, whose rate [`Config::new_endpoints`](field@crate::Config::new_endpoints) limits
     /// as well.
     pub spacing: Duration,
-    /// Maximum number of concurrent queries, also limited by [`Limits::samplings`](crate::Limits::samplings).
+    /// Maximum number of concurrent queries, also limited by [`Limits::samplings`](field@crate::Limits::samplings).
     /// Default: 8.
     pub concurrency: usize,
     /// Minimum time between queries to one node, whatever interval it specifies. Default: 1 minute.
@@ -53,21 +53,65 @@ pub struct CrawlOptions {
     pub untaken: usize,
 }
 
+impl CrawlOptions {
+    /// The defaults, as a constant.
+    pub const DEFAULT: Self = Self {
+        spacing: Duration::from_millis(100),
+        concurrency: 8,
+        revisit: Duration::from_secs(60),
+        nodes: 262_144,
+        remembered: 262_144,
+        untaken: 1024,
+    };
+}
+
+/// Setters.
+impl CrawlOptions {
+    /// Sets [`spacing`](field@Self::spacing).
+    pub const fn spacing(mut self, spacing: Duration) -> Self {
+        self.spacing = spacing;
+        self
+    }
+
+    /// Sets [`concurrency`](field@Self::concurrency).
+    pub const fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Sets [`revisit`](field@Self::revisit).
+    pub const fn revisit(mut self, revisit: Duration) -> Self {
+        self.revisit = revisit;
+        self
+    }
+
+    /// Sets [`nodes`](field@Self::nodes).
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets [`remembered`](field@Self::remembered).
+    pub const fn remembered(mut self, remembered: usize) -> Self {
+        self.remembered = remembered;
+        self
+    }
+
+    /// Sets [`untaken`](field@Self::untaken).
+    pub const fn untaken(mut self, untaken: usize) -> Self {
+        self.untaken = untaken;
+        self
+    }
+}
+
 impl Default for CrawlOptions {
     fn default() -> Self {
-        Self {
-            spacing: Duration::from_millis(100),
-            concurrency: 8,
-            revisit: Duration::from_secs(60),
-            nodes: 262_144,
-            remembered: 262_144,
-            untaken: 1024,
-        }
+        Self::DEFAULT
     }
 }
 
 /// An infohash found by a crawl.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Found {
     /// The infohash of a torrent.
@@ -96,7 +140,7 @@ pub struct CrawlReport {
     pub nodes: usize,
     /// Remembered nodes that may be queried now.
     pub due: usize,
-    /// Nodes that exceeded [`CrawlOptions::nodes`]; each was dropped or evicted another.
+    /// Nodes that exceeded [`CrawlOptions::nodes`](field@CrawlOptions::nodes); each was dropped or evicted another.
     pub crowded: u64,
 }
 
@@ -105,7 +149,8 @@ pub struct CrawlReport {
 /// A crawler uses the public interface of a [`Node`], and like a node it has neither clock nor socket:
 ///
 /// ```
-/// # use dht_proto::{Config, CrawlOptions, Crawler, Instant, Limits, MAX_DATAGRAM, Node};
+/// # use dht_proto::crawl::{CrawlOptions, Crawler};
+/// # use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node};
 /// # let now = Instant::from_micros(0);
 /// # let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
 /// let mut crawler = Crawler::new(CrawlOptions::default());
@@ -209,7 +254,7 @@ impl Crawler {
                     self.report.asked += 1;
                     self.asked.insert(query, key);
                 }
-                Err(StartError::AddressRefused) => self.forget(&key),
+                Err(ContactError::AddressRefused) => self.forget(&key),
                 // The node has no free slot, or is disabled; retried later.
                 Err(_) => {
                     self.ready.insert((known.id, key));

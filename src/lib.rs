@@ -36,13 +36,17 @@
 //!
 //! - [`guide::architecture`]: the parts of a node, and where a change belongs
 //! - [`guide::embedding`]: loops, torrent engines, several addresses
+//! - [`guide::errors`]: which errors there are, and what to do
 //! - [`guide::security`]: attacks, defences, and what is left of each attack
 //! - [`guide::testing`]: your own program on a private network, or in virtual time
 //! - [`guide::glossary`]: terms, and what other implementations call them
 //!
+//! At the root is what every program needs; the rest lies in modules by subject: [`report`], [`errors`], [`stats`],
+//! [`state`], [`ids`], [`wire`], and, by features, `items`, `crawl`, `net` and `sim`.
+//!
 //! All memory is reserved when a node is created, as much as [`Limits`] say, and never grows. Rates, budgets and
 //! lifetimes are in [`Config`], each default with its reason. What does not fit is an error for the caller, or is
-//! dropped and counted in [`Stats`] where it came from the network.
+//! dropped and counted in [`Stats`](stats::Stats) where it came from the network.
 
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -64,7 +68,7 @@ extern crate std;
 
 mod base;
 #[cfg(feature = "alloc")]
-mod crawl;
+pub mod crawl;
 mod guard;
 pub mod guide;
 mod lookup;
@@ -75,47 +79,31 @@ mod rpc;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod store;
+mod subjects;
 mod table;
 pub mod wire;
 
+pub use subjects::{errors, ids, report, state, stats};
+
+#[cfg(feature = "items")]
+pub use subjects::items;
+
 pub use base::addr::{AddressPolicy, Family};
-pub use base::bloom::BloomFilter;
-pub use base::id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
-pub use base::magnet::{InfoHashes, MagnetLink, ParseInfoHashesError};
-pub use base::metrics::Metric;
+pub use base::id::{InfoHash, NodeId};
 pub use base::time::Instant;
-#[cfg(feature = "alloc")]
-pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
-pub use lookup::density::NetworkSize;
-pub use lookup::{Announce, Lookup, LookupOptions};
-#[cfg(feature = "checkpoint")]
-pub use node::CheckpointError;
+pub use guard::rate::RateLimit;
+pub use lookup::{Announce, Lookup, LookupKind, LookupOptions};
 pub use node::Node;
-pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
-pub use node::api::error::{Limit, QueryError, StartError, StoreError};
-#[cfg(feature = "items")]
-pub use node::api::event::PublicationInfo;
-pub use node::api::event::{
-    AnnouncementInfo, Event, LookupId, LookupKind, LookupReport, NodeInfo, Pong, PublicationId, QueryId,
-    Refusals, RepublishInfo, Sample, SwarmSize, Transmit,
-};
-#[cfg(feature = "items")]
-pub use node::api::stats::ItemCounts;
-pub use node::api::stats::{Drops, MethodCounts, Stats};
-#[cfg(feature = "items")]
-pub use node::persist::format::SavedItem;
-pub use node::persist::format::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
+pub use node::api::config::{BootstrapKind, Config, MAX_DATAGRAM};
+pub use node::api::error::{PutError, QueryError, StartError};
+pub use node::api::event::{Event, LookupId, PublicationId, QueryId, Transmit};
+pub use node::api::limits::Limits;
+pub use node::api::report::{LookupReport, Stored};
 #[cfg(feature = "alloc")]
 pub use node::storage::Heap;
 #[doc(hidden)]
 pub use node::storage::Lengths;
 pub use node::storage::{Fixed, Storage};
-#[cfg(feature = "items")]
-pub use store::items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
-    UpdatableTorrent,
-};
-pub use table::BucketInfo;
 
 /// The code in the README compiles.
 #[cfg(all(doctest, feature = "net", feature = "tokio"))]

@@ -10,15 +10,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{addr, config};
+#[cfg(feature = "items")]
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
+#[cfg(feature = "items")]
+use dht_proto::wire::{MAX_VALUE_LEN, PutItem};
 use dht_proto::{
     Announce, BootstrapKind, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId,
     Storage,
-};
-#[cfg(feature = "items")]
-use dht_proto::{
-    Item, Salt, SecretKey,
-    wire::{MAX_VALUE_LEN, PutItem},
 };
 
 /// Counts the calls of each thread to the system's allocator.
@@ -308,11 +307,11 @@ impl<S: Storage> Crowd<S> {
         let Some(token) = self.ask(from, Method::Get { target, seq, want: Want::BOTH }) else { return };
         let is_forged = self.below(16) == 0;
         let cas = (self.below(4) == 0).then_some(1);
-        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
         let put = match (&key, item.seq(), item.signature()) {
             (Some(key), Some(seq), Some(sound)) => {
                 let signature = if is_forged { &[9; 64] } else { sound };
-                PutItem::Mutable { value, key, seq, signature, salt: item.salt(), cas }
+                PutItem::Mutable { value, key, seq, signature, salt: salt.as_bytes(), cas }
             }
             _ => PutItem::Immutable { value, seq: None },
         };
@@ -326,7 +325,7 @@ impl<S: Storage> Crowd<S> {
             _ if round.is_multiple_of(3) => {
                 self.node.put(self.now, &item, item.seq().filter(|_| round.is_multiple_of(2)))
             }
-            Some(key) => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is short")),
+            Some(key) => self.node.get_mutable(self.now, key, item.salt()),
             None => self.node.get_immutable(self.now, item.target()),
         };
         let kept = self.node.start_publishing(self.now, &item);
@@ -358,9 +357,9 @@ fn items() -> [Item; ITEMS] {
     let mut longest = [b'x'; MAX_VALUE_LEN];
     longest[..4].copy_from_slice(b"996:");
     [
-        Item::sign(&secret, b"a salt", 1, b"5:first"),
-        Item::sign(&secret, b"a salt", 2, b"6:second"),
-        Item::sign(&secret, b"", 7, &longest),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 1, b"5:first"),
+        Item::sign(&secret, Salt::new(b"a salt").unwrap(), 2, b"6:second"),
+        Item::sign(&secret, Salt::NONE, 7, &longest),
         Item::immutable(b"12:Hello World!"),
     ]
     .map(|item| item.expect("it is valid"))
@@ -369,11 +368,12 @@ fn items() -> [Item; ITEMS] {
 #[test]
 fn nothing_allocates_after_a_node_is_created() {
     let mut limits = Limits::default();
-    (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
+    (limits.inflight, limits.traversals, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
+        (limits.items.stored, limits.items.chunks, limits.items.own, limits.items.own_chunks) =
+            (8, 12, 8, 40);
     }
     let (creation, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
     assert!(creation > 10, "the allocator counts");
@@ -406,10 +406,10 @@ fn nothing_allocates_after_a_node_is_created() {
 fn a_node_in_a_static_never_allocates_at_all() {
     const LIMITS: Limits = {
         let mut limits = Limits::CLIENT;
-        (limits.lookups, limits.scrapes, limits.samplings) = (4, 1, 1);
+        (limits.traversals, limits.scrapes, limits.samplings) = (4, 1, 1);
         #[cfg(feature = "items")]
         {
-            (limits.own_items, limits.own_chunks) = (8, 40);
+            (limits.items.own, limits.items.own_chunks) = (8, 40);
         }
         limits
     };

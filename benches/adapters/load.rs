@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use dht_proto::net::{Builder, Dht};
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
-use dht_proto::{Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
+use dht_proto::{Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId, RateLimit};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 
@@ -196,8 +196,8 @@ fn echo_batches(size: usize) -> Server {
 fn builder(at: Ipv4Addr) -> Builder {
     let mut config = super::config();
     (config.id, config.secure_ids) = (Some(OWN), false);
-    (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
-    (config.queries_per_node, config.node_burst) = (u32::MAX, u32::MAX);
+    config.new_endpoints = RateLimit::new(1_000_000, u32::MAX);
+    config.queries_per_node = RateLimit::new(u32::MAX, u32::MAX);
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     let mut limits = Limits::default();
     (limits.peers_v4, limits.swarms) = (2 * TORRENTS * PEERS, 2 * TORRENTS);

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use args::args;
 use dht_proto::net::{Dht, LoopStats};
 use dht_proto::wire::{Body, Message, Response};
-use dht_proto::{AddressPolicy, Config, Family, NodeId};
+use dht_proto::{AddressPolicy, Config, Family, NodeId, RateLimit};
 use tokio::runtime::{Builder, Runtime};
 
 /// Long enough for the loop to sleep again.
@@ -209,7 +209,7 @@ fn config() -> Config {
     let mut config = Config::default();
     (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
     // One host asks another over and over.
-    (config.queries_per_node, config.node_burst) = (100_000, 100_000);
-    (config.queries_per_source, config.source_burst) = (100_000, 100_000);
+    config.queries_per_node = RateLimit::new(100_000, 100_000);
+    config.queries_per_source = RateLimit::new(100_000, 100_000);
     config
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
-use dht_proto::{InfoHash, Item, Limits, SecretKey};
+use dht_proto::{InfoHash, Limits};
 
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_delegation, in_network, query, spread, token_in};
@@ -170,7 +171,7 @@ fn methods(infohash: InfoHash, item: &Item) -> [(&'static str, Method<'static>);
 }
 
 fn signed(key: u8, seq: i64) -> Item {
-    Item::sign(&SecretKey::from_bytes(&[key; 32]), b"", seq, b"4:text").expect("it is sound")
+    Item::sign(&SecretKey::from_bytes(&[key; 32]), Salt::NONE, seq, b"4:text").expect("it is sound")
 }
 
 fn item_token(target: &mut Target, from: SocketAddr, item: &Item) -> Option<Vec<u8>> {
@@ -179,7 +180,7 @@ fn item_token(target: &mut Target, from: SocketAddr, item: &Item) -> Option<Vec<
 }
 
 fn put(target: &mut Target, from: SocketAddr, item: &Item, token: &[u8], signature: Option<[u8; 64]>) {
-    let value = item.value();
+    let (value, salt) = (item.value(), item.salt());
     let key = item.key().map(|key| *key.as_bytes());
     let item = match &key {
         None => PutItem::Immutable { value, seq: None },
@@ -188,7 +189,7 @@ fn put(target: &mut Target, from: SocketAddr, item: &Item, token: &[u8], signatu
             key,
             seq: item.seq().expect("it is mutable"),
             signature: signature.as_ref().or_else(|| item.signature()).expect("it is mutable"),
-            salt: item.salt(),
+            salt: salt.as_bytes(),
             cas: None,
         },
     };

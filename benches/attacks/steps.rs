@@ -6,8 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
 
+use dht_proto::items::Item;
 use dht_proto::wire::{Body, Message, Method, Response, Want};
-use dht_proto::{InfoHash, Item, Limits, MAX_DATAGRAM, NodeId};
+use dht_proto::{InfoHash, Limits, MAX_DATAGRAM, NodeId};
 
 use crate::datagrams::encode;
 use crate::target::{Target, id_of, query};
@@ -47,7 +48,7 @@ fn full(count: usize, per_swarm: usize) -> Target {
     (limits.swarms, limits.peers_v4, limits.peers_v6) =
         (count.div_ceil(per_swarm), count.next_multiple_of(4 * per_swarm), 16_384);
     if per_swarm == 1 {
-        (limits.peers_v4, limits.items, limits.item_chunks) = (4 * count, count, count);
+        (limits.peers_v4, limits.items.stored, limits.items.chunks) = (4 * count, count, count);
     }
     let mut target = Target::new(50, &limits, |_| ());
     let mut infohash = InfoHash::from(target.rng.id());

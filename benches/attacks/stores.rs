@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use dht_proto::items::Item;
 use dht_proto::sim::actors::near;
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
-use dht_proto::{InfoHash, Item, Limits, NodeId};
+use dht_proto::{InfoHash, Limits, NodeId};
 
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_network, query, spread, token_in};
@@ -46,7 +47,7 @@ pub(crate) fn print_swarm() {
                 honest += usize::from(peer.port() == 7000);
             }
         }
-        let kept = target.node.peers(infohash).filter(|peer| peer.port() == 7000).count();
+        let kept = target.node.stored_peers(infohash).filter(|peer| peer.port() == 7000).count();
         println!("{name:<54}{:>8.0} %{kept:>8}", 100.0 * honest as f64 / f64::max(1.0, named as f64));
     }
 }
@@ -68,7 +69,7 @@ pub(crate) fn print_swarms() {
         }
         target.pass(Duration::from_millis(400));
     }
-    let kept = honest.iter().filter(|it| target.node.peers(**it).next().is_some()).count();
+    let kept = honest.iter().filter(|it| target.node.stored_peers(**it).next().is_some()).count();
     println!("{:<54}{:>8}", "32 addresses of 8 /24s, two minutes: of 500 single", kept);
 
     let mut target = Target::new(50, &Limits::default(), |_| ());
@@ -100,7 +101,7 @@ pub(crate) fn print_swarms() {
             let near = swarms.iter().filter(|(it, _)| NodeId::from(*it).common_prefix_len(&own) >= 3);
             near.filter(move |(_, count)| *count == peers)
         };
-        let kept = near().filter(|(it, _)| target.node.peers(*it).next().is_some()).count();
+        let kept = near().filter(|(it, _)| target.node.stored_peers(*it).next().is_some()).count();
         let share = 100.0 * kept as f64 / near().count() as f64;
         println!("{:<54}{share:>6.0} %", format!("1,000 addresses with 8 peers each: swarms {name} near us"));
     }

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
-use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, LookupReport, MAX_DATAGRAM, Node, NodeId};
+use dht_proto::{
+    Config, Event, Family, InfoHash, Instant, Limits, LookupReport, MAX_DATAGRAM, Node, NodeId, RateLimit,
+};
 
 use crate::datagrams::{encode, host, query};
 
@@ -81,9 +83,9 @@ pub(crate) fn sample_infohashes(target: NodeId) -> Method<'static> {
 pub(crate) fn server() -> Node {
     let mut config = Config::default();
     (config.id, config.ipv6) = (Some(OWN), false);
-    (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
-    (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
-    config.queries_per_node = u32::MAX;
+    config.queries_per_source = RateLimit::new(1_000_000, u32::MAX);
+    config.new_endpoints = RateLimit::new(1_000_000, u32::MAX);
+    config.queries_per_node.per_sec = u32::MAX;
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     let mut limits = Limits::default();
     limits.sources = 16_384;
@@ -128,7 +130,7 @@ impl Bench {
             for peer in 0..PEERS {
                 bench.announce(bench.torrents[at], bench.askers[(at + peer * 5) % ASKERS]);
             }
-            assert_eq!(bench.node.peers(bench.torrents[at]).count(), PEERS);
+            assert_eq!(bench.node.stored_peers(bench.torrents[at]).count(), PEERS);
         }
         bench
     }

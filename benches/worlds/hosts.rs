@@ -45,8 +45,8 @@ impl Hosts {
 pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.nodes_v6, limits.peers_v6) = (0, 0);
-    (limits.swarms, limits.peers_v4, limits.sources, limits.contacts) = (16, 64, 128, 512);
-    (limits.inflight, limits.lookups, limits.found) = (64, 3, 32);
+    (limits.swarms, limits.peers_v4, limits.sources, limits.reputations) = (16, 64, 128, 512);
+    (limits.inflight, limits.traversals, limits.peers_per_lookup) = (64, 3, 32);
     (limits.replies, limits.events, limits.bootstraps) = (16, 16, 3);
     limits
 }

@@ -20,11 +20,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 /// Limits for a node that answers queries. For one that only sends them, `Fixed` without parameters is
 /// enough.
-const LIMITS: Limits = {
-    let mut limits = Limits::CLIENT;
-    (limits.swarms, limits.peers_v4, limits.sources, limits.replies) = (16, 64, 16, 4);
-    limits
-};
+const LIMITS: Limits = Limits::CLIENT.swarms(16).peers_v4(64).sources(16).replies(4);
 type Memory = dht_proto::fixed!(LIMITS);
 
 /// All memory of a chip. In firmware this is a static in `.bss`.
@@ -51,8 +47,7 @@ struct Chip<'a> {
 
 impl<'a> Chip<'a> {
     fn new(index: u8, buffers: &'a mut Buffers<'a>, port: &mut wire::Port) -> Self {
-        let mut config = Config::default();
-        (config.address_policy, config.ipv6) = (AddressPolicy::Any, false);
+        let config = Config::DEFAULT.address_policy(AddressPolicy::Any).ipv6(false);
         // A real node needs a random seed.
         let node = Node::with_storage(config, &mut buffers.node, [index; 32], Instant::ZERO);
         let stack = iface::Config::new(HardwareAddress::Ip);

@@ -24,7 +24,7 @@ const MIN_ZEROS: u32 = 3;
 /// filters, an address that occurs in several of them is counted once.
 ///
 /// ```
-/// use dht_proto::BloomFilter;
+/// use dht_proto::stats::BloomFilter;
 ///
 /// let mut filter = BloomFilter::EMPTY;
 /// filter.insert("192.168.1.1".parse()?);

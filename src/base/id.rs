@@ -87,9 +87,9 @@ identifier! {
     /// use dht_proto::NodeId;
     ///
     /// let id: NodeId = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?;
-    /// assert_eq!(id.distance(&id), dht_proto::Distance::ZERO);
+    /// assert_eq!(id.distance(&id), dht_proto::ids::Distance::ZERO);
     /// assert_eq!(id.to_string(), "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401");
-    /// # Ok::<(), dht_proto::ParseIdError>(())
+    /// # Ok::<(), dht_proto::ids::ParseIdError>(())
     /// ```
     NodeId
 }

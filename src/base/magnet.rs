@@ -11,7 +11,7 @@ use crate::base::id::{ID_LEN, InfoHash, parse_hex};
 /// The parameter `xt` contains the infohash of a torrent, and `xs` the key.
 ///
 /// ```
-/// use dht_proto::MagnetLink;
+/// use dht_proto::ids::MagnetLink;
 ///
 /// let text = "magnet:?dn=a%20name&xt=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
 /// let link = MagnetLink::new(text).expect("a magnet link");
@@ -58,13 +58,13 @@ impl<'a> MagnetLink<'a> {
 /// A hybrid torrent has one of version 1 and one of version 2 (BEP 52), any other torrent has one.
 ///
 /// ```
-/// use dht_proto::InfoHashes;
+/// use dht_proto::ids::InfoHashes;
 ///
 /// let hex: InfoHashes = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?;
 /// let base32: InfoHashes = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB".parse()?;
 /// let magnet: InfoHashes = "magnet:?xt=urn:btih:L67374IMLVVE5SFIRZGGVNGCROK65ZAB".parse()?;
 /// assert!(hex == base32 && hex == magnet);
-/// # Ok::<(), dht_proto::ParseInfoHashesError>(())
+/// # Ok::<(), dht_proto::ids::ParseInfoHashesError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InfoHashes {

@@ -7,7 +7,7 @@
 use core::ops::{Index, IndexMut};
 
 /// The index of a slot, counted from 1; [`Ix::NONE`] means none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ix(u32);
 

@@ -4,12 +4,21 @@ use core::time::Duration;
 
 use crate::base::time::Instant;
 
-/// A rate and the burst allowed.
+/// A rate, and how much is allowed at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct RateLimit {
-    pub(crate) per_sec: u32,
-    pub(crate) burst: u32,
+pub struct RateLimit {
+    /// How many a second are allowed, as a sustained average.
+    pub per_sec: u32,
+    /// How many at once are allowed after a pause.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    /// Allows `per_sec` a second on average, and `burst` at once after a pause.
+    pub const fn new(per_sec: u32, burst: u32) -> Self {
+        Self { per_sec, burst }
+    }
 }
 
 /// A token bucket in integer arithmetic. Zeroed memory is a full bucket.

@@ -3,6 +3,7 @@
 //! - [`architecture`]: floors, the life of a query and of a lookup, where a change belongs
 //! - [`defaults`]: constants, and where they come from
 //! - [`embedding`]: a loop, a torrent engine, several addresses
+//! - [`errors`]: which errors there are, and what to do
 //! - [`glossary`]: terms that BEP 5 does not define, and what other implementations call them
 //! - [`memory`]: how much a node takes, and what happens when it is used up
 //! - [`operation`]: restarts, changes at run time, observability, crawls
@@ -17,6 +18,9 @@ pub mod defaults {}
 
 #[doc = include_str!("embedding.md")]
 pub mod embedding {}
+
+#[doc = include_str!("errors.md")]
+pub mod errors {}
 
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}

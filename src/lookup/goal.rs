@@ -29,7 +29,7 @@ pub(crate) enum Goal {
 }
 
 /// The kind of a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LookupKind {
     /// A lookup of the nodes closest to an id.
@@ -48,6 +48,20 @@ pub enum LookupKind {
     /// A lookup of the nodes that are to store an item (BEP 44).
     #[cfg(feature = "items")]
     Put,
+}
+
+impl LookupKind {
+    /// Whether something is stored at the closest nodes, with the tokens of the search.
+    pub(crate) const fn stores(self) -> bool {
+        match self {
+            Self::Announce => true,
+            #[cfg(feature = "items")]
+            Self::Put => true,
+            Self::FindNode | Self::GetPeers | Self::Scrape | Self::Bootstrap => false,
+            #[cfg(feature = "items")]
+            Self::Get => false,
+        }
+    }
 }
 
 /// What the queries of a traversal request.
@@ -95,17 +109,17 @@ impl Goal {
     pub(crate) const fn traits(self) -> Traits {
         use {Cause as C, LookupKind as Kind, SearchKind as Search};
         match self {
-            //                            search           stores stops_retries cause   kind
-            Self::FindNode    => Traits::of(Search::Nodes,   false, false, C::User,    Kind::FindNode),
-            Self::GetPeers    => Traits::of(Search::Peers,   false, true,  C::User,    Kind::GetPeers),
-            Self::Announce(_) => Traits::of(Search::Peers,   true,  false, C::User,    Kind::Announce),
-            Self::Scrape      => Traits::of(Search::Filters, false, false, C::User,    Kind::Scrape),
-            Self::Bootstrap   => Traits::of(Search::Nodes,   false, false, C::Join,    Kind::Bootstrap),
-            Self::Refresh     => Traits::of(Search::Nodes,   false, false, C::Refresh, Kind::FindNode),
+            //                            search      stops_retries cause     kind
+            Self::FindNode    => Traits::of(Search::Nodes,   false, C::User,    Kind::FindNode),
+            Self::GetPeers    => Traits::of(Search::Peers,   true,  C::User,    Kind::GetPeers),
+            Self::Announce(_) => Traits::of(Search::Peers,   false, C::User,    Kind::Announce),
+            Self::Scrape      => Traits::of(Search::Filters, false, C::User,    Kind::Scrape),
+            Self::Bootstrap   => Traits::of(Search::Nodes,   false, C::Join,    Kind::Bootstrap),
+            Self::Refresh     => Traits::of(Search::Nodes,   false, C::Refresh, Kind::FindNode),
             #[cfg(feature = "items")]
-            Self::Get(_)      => Traits::of(Search::Item,    false, false, C::User,    Kind::Get),
+            Self::Get(_)      => Traits::of(Search::Item,    false, C::User,    Kind::Get),
             #[cfg(feature = "items")]
-            Self::Put(_)      => Traits::of(Search::Item,    true,  false, C::User,    Kind::Put),
+            Self::Put(_)      => Traits::of(Search::Item,    false, C::User,    Kind::Put),
         }
     }
 
@@ -167,14 +181,8 @@ impl Goal {
 }
 
 impl Traits {
-    const fn of(
-        search: SearchKind,
-        stores: bool,
-        stops_retries: bool,
-        cause: Cause,
-        kind: LookupKind,
-    ) -> Self {
-        Self { search, stores, stops_retries, cause, kind }
+    const fn of(search: SearchKind, stops_retries: bool, cause: Cause, kind: LookupKind) -> Self {
+        Self { search, stores: kind.stores(), stops_retries, cause, kind }
     }
 }
 

@@ -45,7 +45,7 @@
 //! | | stored | 95 % | datagrams | in total | missed | first peer, 95 % | queries |
 //! |---|---|---|---|---|---|---|---|
 //! | current constants | 405 | 587 | 46 | 64 | 33 | 186 | 26 |
-//! | 4 concurrent queries instead of 8 ([`LookupOptions::alpha`]) | 542 | 804 | 38 | 57 | 49 | 216 | 20 |
+//! | 4 concurrent queries instead of 8 ([`LookupOptions::alpha`](field@LookupOptions::alpha)) | 542 | 804 | 38 | 57 | 49 | 216 | 20 |
 //! | 6 concurrent queries | 452 | 663 | 43 | 61 | 41 | 208 | 23 |
 //! | 10 concurrent queries | 381 | 553 | 49 | 67 | 26 | 178 | 29 |
 //! | 16 concurrent queries | 342 | 498 | 56 | 74 | 10 | 171 | 36 |
@@ -108,7 +108,7 @@ use crate::base::rtt::speed;
 use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
-/// Maximum of [`LookupOptions::k`].
+/// Maximum of [`LookupOptions::k`](field@LookupOptions::k).
 const MAX_K: u8 = 2 * K as u8;
 
 /// How long a token is used for announces; deployed nodes accept theirs for longer (BEP 5).

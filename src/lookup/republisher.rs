@@ -20,9 +20,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// The variation of the time between two republishes of one announce, in percent of the interval.
 const JITTER: u32 = 10;
 
-/// The time between two republishes of an item (BEP 44); nodes keep items twice as long.
-const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
 /// Number of waiting first publications from which on these are spaced as well.
 ///
 /// A client that starts with a few torrents announces them at once, as with single announces.
@@ -43,38 +40,68 @@ const SLOTS_PER_FIRST: usize = 2;
 /// The shortest and the longest interval.
 const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
 
-/// The rate of republishes.
+/// The rate of republishes, in whole seconds and microseconds, which is precise enough and small.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pace {
-    /// The time between two republishes of one announce.
-    pub(crate) interval: Duration,
-    /// Minimum microseconds between the starts of any two republishes, even if the interval cannot be kept.
+    interval_secs: u32,
+    item_interval_secs: u32,
+    /// Minimum microseconds between the starts of any two republishes, even if the intervals cannot be kept.
     ///
     /// First publications that start at once are exempt.
-    pub(crate) spacing: u32,
+    spacing: u32,
     /// Maximum number of concurrent republishes.
-    pub(crate) max_running: u32,
+    max_running: u16,
     /// Maximum number of concurrent republishes while first publications start at once.
-    pub(crate) max_first: u32,
+    max_first: u16,
 }
 
 impl Pace {
     /// Returns a rate that contacts at most `new_endpoints` per second, and leaves lookup slots to others.
-    pub(crate) fn within(interval: Duration, new_endpoints: u32, families: usize, lookups: usize) -> Self {
+    ///
+    /// `intervals` are those of announces and of items.
+    pub(crate) fn within(
+        intervals: [Duration; 2],
+        new_endpoints: u32,
+        families: usize,
+        lookups: usize,
+    ) -> Self {
+        let [interval_secs, item_interval_secs] =
+            intervals.map(|interval| interval.clamp(INTERVALS[0], INTERVALS[1]).as_secs() as u32);
         let lookups = lookups / families.max(1);
         let max_running = (lookups / SLOTS_PER_REPUBLISH).clamp(1, MAX_REPUBLISHES);
         let max_first = (lookups / SLOTS_PER_FIRST).max(max_running);
         Self {
-            interval: interval.clamp(INTERVALS[0], INTERVALS[1]),
+            interval_secs,
+            item_interval_secs,
             spacing: REPUBLISH_ENDPOINTS * families as u32 * 1_000_000 / new_endpoints.max(1),
-            max_running: max_running as u32,
-            max_first: u32::try_from(max_first).unwrap_or(u32::MAX),
+            max_running: max_running as u16,
+            max_first: u16::try_from(max_first).unwrap_or(u16::MAX),
         }
     }
 
+    const fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_secs as u64)
+    }
+
+    const fn item_interval(&self) -> Duration {
+        Duration::from_secs(self.item_interval_secs as u64)
+    }
+
     const fn interval_of(&self, subject: Subject) -> Duration {
-        if subject.is_item() { ITEM_INTERVAL } else { self.interval }
+        if subject.is_item() { self.item_interval() } else { self.interval() }
+    }
+
+    const fn spacing(&self) -> Duration {
+        Duration::from_micros(self.spacing as u64)
+    }
+
+    const fn max_running(&self) -> usize {
+        self.max_running as usize
+    }
+
+    const fn max_first(&self) -> usize {
+        self.max_first as usize
     }
 }
 
@@ -306,7 +333,7 @@ impl Republisher {
         if self.starts_at_once() {
             return fresh.map(|at| at.max(self.soonest));
         }
-        if self.running.len() >= self.pace.max_running as usize {
+        if self.running.len() >= self.pace.max_running() {
             return None;
         }
         let failed = self.failed.front().map(|ix| slots[ix].due);
@@ -317,12 +344,12 @@ impl Republisher {
 
     /// Whether the next to start is a first publication that is exempt from the spacing.
     pub(crate) const fn starts_at_once(&self) -> bool {
-        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.max_first as usize
+        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.max_first()
     }
 
     /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
     pub(crate) fn next(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
-        let others_wait = now < self.spaced_start() || self.running.len() >= self.pace.max_running as usize;
+        let others_wait = now < self.spaced_start() || self.running.len() >= self.pace.max_running();
         if self.starts_at_once() && others_wait {
             return self.fresh.front();
         }
@@ -457,17 +484,13 @@ impl Republisher {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && self.len() == self.pool.used()
-            && self.running.len() <= self.pace.max_running.max(self.pace.max_first) as usize
+            && self.running.len() <= self.pace.max_running().max(self.pace.max_first())
             && (self.crowded || self.fresh.len() < MANY_FIRST)
     }
 
     /// Returns the earliest start that respects the spacing.
     fn spaced_start(&self) -> Instant {
-        if self.started == Instant::ZERO {
-            Instant::ZERO
-        } else {
-            self.started + Duration::from_micros(self.pace.spacing.into())
-        }
+        if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing() }
     }
 
     /// Returns the publication that is overdue for the longest time.
@@ -480,14 +503,14 @@ impl Republisher {
     ///
     /// The time is slightly longer than the interval, because an early republish does not delay the next one.
     fn next_delay(&self, subject: Subject) -> Duration {
-        self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
+        self.pace.interval_of(subject) + self.pace.interval().min(self.pace.item_interval()) * JITTER / 100
     }
 
     /// Returns the start of the next republish if all of them are spread evenly over their intervals.
     fn even_start(&self) -> Instant {
         // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
-            [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
+            [self.pace.interval(), self.pace.item_interval()].map(|interval| interval.as_millis() as u64);
         let (len, items) = (self.len() as u64, u64::from(self.items));
         let rounds = (len - items) * item_interval + items * interval;
         // Milliseconds times hundredths are units of ten microseconds.
@@ -562,10 +585,11 @@ mod tests {
     impl Room {
         fn new(slots: usize, rounds: usize) -> Self {
             let pace = Pace {
-                interval: INTERVAL,
+                interval_secs: INTERVAL.as_secs() as u32,
+                item_interval_secs: 3600,
                 spacing: SPACING.as_micros() as u32,
-                max_running: rounds as u32,
-                max_first: 4 * rounds as u32,
+                max_running: rounds as u16,
+                max_first: 4 * rounds as u16,
             };
             Self {
                 republisher: Republisher::new(pace),

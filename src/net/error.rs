@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use super::io_error::IoError;
 use super::state::file::StateFileError;
+use crate::errors::{ContactError, Limit, PublishError, StoreError};
 #[cfg(feature = "items")]
-use crate::ItemError;
-use crate::{QueryError, StartError, StoreError};
+use crate::items::ItemError;
+use crate::{QueryError, StartError};
 
 /// Why a node cannot start. The caller can go on without one.
 #[derive(Debug, Error)]
@@ -25,19 +26,19 @@ pub enum SpawnError {
         error: io::Error,
     },
     /// Both families are off in the [`Config`](crate::Config).
-    #[error("both address families are off")]
+    #[error("both address families are off: turn one on in the Config, or bind an address")]
     NoFamily,
     /// A bootstrap host is not of the form `host:port`.
-    #[error("not a host and port: {0:?}")]
+    #[error("{0:?} is not of the form host:port")]
     Host(String),
     /// The state file cannot be read, or not be set aside.
     #[error(transparent)]
     State(#[from] StateFileError),
     /// The system has no randomness to give.
-    #[error("no randomness: {0}")]
+    #[error("the system has no random bytes: {0}")]
     Random(io::Error),
     /// A thread, a runtime or the means to wake it cannot be had.
-    #[error("cannot start: {0}")]
+    #[error("cannot start a thread or task for the node: {0}")]
     System(#[from] io::Error),
 }
 
@@ -46,25 +47,44 @@ pub enum SpawnError {
 #[non_exhaustive]
 pub enum CallError {
     /// The node is gone: shut down, or its thread or task has ended.
-    #[error("the DHT has been shut down")]
+    #[error("the DHT has been shut down: start another one")]
     Closed,
     /// More calls wait for the loop around the node than it takes: it is held up, or asked too fast.
-    #[error("too many calls wait for the DHT; wait for some of them first")]
+    #[error("too many calls wait for the DHT: wait for some of them first")]
     Busy,
     /// The caller's time is over; the call goes on.
-    #[error("timed out")]
+    #[error("the result was not there in time: wait longer, or drop the call")]
     TimedOut,
-    /// The node could not start it.
+    /// The node could not start the lookup, announce or put.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The node could not query or add another one.
+    #[error(transparent)]
+    Contact(#[from] ContactError),
+    /// The node could not publish the announce or the item.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// All slots that the call needs are in use, and so many calls wait for some already.
-    #[error("{error}, and {most} calls wait for them already (Builder::queue)")]
+    #[error(
+        "all {size} {} are in use, and {most} calls wait for them already: wait for some of those, or raise {} or \
+         Builder::queue",
+        .limit.slots(),
+        .limit.setting()
+    )]
     QueueFull {
-        /// What the node said.
-        error: StartError,
+        /// The limit that was reached.
+        limit: Limit,
+        /// The number of slots.
+        size: usize,
         /// How many calls may wait.
         most: usize,
     },
+    /// The node has no socket of its own that could be opened there: the address family is off, or the program
+    /// hands the datagrams in and out.
+    #[error(
+        "the node has no socket of its own in this address family: it is off, or the program brings its own"
+    )]
+    NoSocket,
     /// The node does not store what another one was told.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,11 +103,11 @@ pub enum CallError {
     Item(#[from] ItemError),
     /// No node returned the item to follow.
     #[cfg(feature = "items")]
-    #[error("no item was found")]
+    #[error("no item was found for the key in the link: its publisher may have stopped")]
     NoItem,
     /// The item to follow does not point to a torrent (BEP 46).
     #[cfg(feature = "items")]
-    #[error("the item does not point to a torrent")]
+    #[error("the item found for the key in the link does not point to a torrent")]
     NoPointer,
 }
 

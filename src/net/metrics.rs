@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use super::counters::LoopStats;
 use crate::base::metrics::metrics;
-use crate::{BucketInfo, Family, Node, Stats};
+use crate::stats::{BucketInfo, Stats};
+use crate::{Family, Node};
 
 /// The shares of the answers in [`Metrics::rtt`].
 const SHARES: [f32; 3] = [0.5, 0.9, 0.99];
@@ -98,7 +99,7 @@ impl Metrics {
                 stored_items: node.item_count(),
                 #[cfg(not(feature = "items"))]
                 stored_items: 0,
-                contacts: node.contact_count(),
+                contacts: node.reputation_count(),
                 lookups_under_way: node.lookup_count(),
                 queries_under_way: node.query_count(),
                 kept: node.publication_count(),

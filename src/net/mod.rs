@@ -65,22 +65,23 @@
 //!
 //! # Many calls at once
 //!
-//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
-//! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
+//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default there is
+//! room for 32 lookups in both families ([`Limits::lookups`](crate::Limits::lookups)). Calls that find none wait for
+//! it in the order in which they came,
 //! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
 //! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`DhtHandle::get_peers`] may be
 //! asked for at once: a lookup that waits reports zeros. What is kept up goes on beside them.
 //!
 //! A lookup yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
-//! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
-//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
+//! [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) by [`Builder::limits`]; a call that wants fewer
+//! says so by [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
 //! ([`Builder::bind`]): every one answers from its own socket, with tokens of its own. Ids that lie far
-//! apart come of themselves with [`Config::secure_ids`](crate::Config::secure_ids), else from
+//! apart come of themselves with [`Config::secure_ids`](field@crate::Config::secure_ids), else from
 //! [`NodeId::derived`](crate::NodeId::derived). What others store at one of them goes to another by
 //! [`DhtHandle::subscribe`], in a thread of the program's:
 //!
@@ -117,7 +118,7 @@
 //!
 //! 1. **One clock.** A monotonic one, turned into [`Instant`](crate::Instant) by [`Clock`].
 //! 2. **One socket for each family**, the IPv6 one with `IPV6_V6ONLY`, and
-//!    [`Config::ipv4`](crate::Config::ipv4) and [`Config::ipv6`](crate::Config::ipv6) set to what
+//!    [`Config::ipv4`](field@crate::Config::ipv4) and [`Config::ipv6`](field@crate::Config::ipv6) set to what
 //!    there is.
 //! 3. **Whole datagrams in.** The receive buffer holds the largest UDP payload, because a datagram
 //!    cut short is a malformed one. On a host with several addresses whose socket is bound to all of

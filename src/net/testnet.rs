@@ -151,22 +151,16 @@ impl Testnet {
 fn limits() -> Limits {
     Limits {
         nodes_v6: 0,
-        lookups: 16,
-        found: 256,
+        traversals: 16,
+        peers_per_lookup: 256,
         swarms: 256,
         peers_v4: 2048,
         peers_v6: 0,
         sources: 512,
-        contacts: 512,
+        reputations: 512,
         publications: 64,
         #[cfg(feature = "items")]
-        items: 256,
-        #[cfg(feature = "items")]
-        item_chunks: 2048,
-        #[cfg(feature = "items")]
-        own_items: 32,
-        #[cfg(feature = "items")]
-        own_chunks: 256,
+        items: crate::items::ItemLimits { stored: 256, chunks: 2048, own: 32, own_chunks: 256 },
         ..Limits::default()
     }
 }

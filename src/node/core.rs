@@ -13,7 +13,7 @@ use crate::base::trace::{debug, trace};
 use crate::guard::external::External;
 #[cfg(feature = "items")]
 use crate::guard::rate::Pacer;
-use crate::guard::rate::{Rate, RateLimit};
+use crate::guard::rate::Rate;
 use crate::guard::sources::{SourceRules, Sources};
 use crate::lookup::Announce;
 use crate::lookup::density::Density;
@@ -21,8 +21,9 @@ use crate::lookup::republisher::{Pace, Republisher};
 use crate::lookup::sampling::Sampling;
 use crate::lookup::scrape::Scrape;
 use crate::node::api::config::Config;
-use crate::node::api::error::{QueryError, StartError};
-use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind, Pong, Sample, SwarmSize, Transmit};
+use crate::node::api::error::{ContactError, QueryError, StartError};
+use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind, Transmit};
+use crate::node::api::report::{Pong, Sample, SwarmSize};
 use crate::node::api::stats::Stats;
 use crate::node::client::phases::Traversals;
 use crate::node::maintenance::joining::Bootstrap;
@@ -227,8 +228,8 @@ impl Core {
         let mut timers = Timers::new();
         timers.set(Timer::Rotation, tokens.next_rotation());
         let family_count = Family::ALL.into_iter().filter(|&family| config.has(family)).count();
-        let pace =
-            Pace::within(config.announce_interval, config.new_endpoints, family_count, m.traversals.len());
+        let new_endpoints = config.new_endpoints.per_sec;
+        let pace = Pace::within(intervals(&config), new_endpoints, family_count, m.traversals.len());
         Self {
             code: Code { parts, publisher: None },
             now,
@@ -328,11 +329,11 @@ impl Core {
         self.check_contact(endpoint).is_ok()
     }
 
-    pub(in crate::node) fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
+    pub(in crate::node) fn check_contact(&self, endpoint: Endpoint) -> Result<(), ContactError> {
         if !self.is_allowed(endpoint) {
-            return Err(StartError::AddressRefused);
+            return Err(ContactError::AddressRefused);
         }
-        if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
+        if self.family(endpoint.family()).on { Ok(()) } else { Err(ContactError::Disabled) }
     }
 
     /// Whether the configuration admits an endpoint.
@@ -464,10 +465,18 @@ fn peer_rules(config: &Config) -> PeerRules {
     }
 }
 
+/// Returns the time between two republishes of an announce, and of an item.
+const fn intervals(config: &Config) -> [Duration; 2] {
+    #[cfg(feature = "items")]
+    return [config.announce_interval, config.items.publish_interval];
+    #[cfg(not(feature = "items"))]
+    [config.announce_interval; 2]
+}
+
 /// Returns the rules for the sources of queries.
 const fn source_rules(config: &Config) -> SourceRules {
     SourceRules {
-        queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+        queries: config.queries_per_source,
         subnet_bytes: config.unverified_bytes,
         verified_secs: VERIFIED_SECS,
         by_endpoint: !config.source_limits,

@@ -32,10 +32,10 @@ pub use persist::checkpoint::CheckpointError;
 
 use crate::base::addr::Family;
 use crate::base::time::Instant;
-#[cfg(feature = "alloc")]
-use crate::node::api::config::Limits;
 use crate::node::api::config::{Config, MAX_DATAGRAM};
 use crate::node::api::event::{Event, Transmit};
+#[cfg(feature = "alloc")]
+use crate::node::api::limits::Limits;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
 use crate::node::storage::Storage;
@@ -49,7 +49,7 @@ macro_rules! node {
         /// Its methods fall into four classes:
         ///
         /// - **inputs** `handle_*`: datagrams and the passing of time. Invalid datagrams are not errors; they
-        ///   are counted in [`Stats`](crate::Stats) and dropped.
+        ///   are counted in [`Stats`](crate::stats::Stats) and dropped.
         /// - **commands** (`add_node`, `get_peers`, `announce`, …): requests of the user. They return an id,
         ///   which the resulting events carry.
         /// - **outputs** `poll_*`: datagrams to send, events, and the time of the next

@@ -5,7 +5,7 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
-use crate::node::api::config::Limits;
+use crate::node::api::limits::Limits;
 use crate::node::local::MAX_LOCALS;
 use crate::store::peers::PeerSlots;
 use crate::table::bucket_count;
@@ -187,17 +187,17 @@ macro_rules! memory {
         /// not meant to be written by hand.
         ///
         /// What memory of compile-time size has no room for, the linker leaves out of the program: without
-        /// [`replies`](crate::Limits::replies), `swarms` and items all that answers queries and stores for
-        /// others, without [`scrapes`](crate::Limits::scrapes) and [`samplings`](crate::Limits::samplings) what
+        /// [`replies`](field@crate::Limits::replies), `swarms` and items all that answers queries and stores for
+        /// others, without [`scrapes`](field@crate::Limits::scrapes) and [`samplings`](field@crate::Limits::samplings) what
         /// these take. Together they are a third of the code.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
         ///
-        /// let mut config = Config::default();
-        /// (config.ipv6, config.read_only) = (false, true);
+        /// static CONFIG: Config = Config::DEFAULT.ipv6(false).read_only(true);
+        ///
         /// let mut memory: Fixed = Fixed::new();
-        /// let node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
+        /// let node = Node::with_storage(CONFIG.clone(), &mut memory, [7; 32], Instant::ZERO);
         /// # drop(node);
         /// ```
         #[allow(non_upper_case_globals, reason = "named after the slices")]
@@ -236,11 +236,7 @@ macro_rules! memory {
         /// ```
         /// use dht_proto::{Config, Instant, Limits, Node, fixed};
         ///
-        /// const LIMITS: Limits = {
-        ///     let mut limits = Limits::CLIENT;
-        ///     (limits.replies, limits.swarms, limits.peers_v4, limits.sources) = (4, 16, 64, 16);
-        ///     limits
-        /// };
+        /// const LIMITS: Limits = Limits::CLIENT.replies(4).swarms(16).peers_v4(64).sources(16);
         ///
         /// let mut memory = <fixed!(LIMITS)>::new();
         /// let node = Node::with_storage(Config::default(), &mut memory, [7; 32], Instant::ZERO);
@@ -287,10 +283,10 @@ memory! {
     replacements_v4: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v4);
     replacements_v6: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v6);
     queries: Slot<Query> = Slot::new(Query::EMPTY), |limits| limits.inflight;
-    traversals: Slot<Traversal> = Slot::new(Traversal::EMPTY), |limits| limits.lookups;
-    candidates: Candidate = Candidate::EMPTY, |limits| limits.lookups * limits.candidates;
-    tokens: Token = Token::EMPTY, |limits| limits.lookups * limits.tokens;
-    found: Endpoint = Endpoint::ZERO, |limits| limits.lookups * limits.found;
+    traversals: Slot<Traversal> = Slot::new(Traversal::EMPTY), |limits| limits.traversals;
+    candidates: Candidate = Candidate::EMPTY, |limits| limits.traversals * limits.candidates_per_lookup;
+    tokens: Token = Token::EMPTY, |limits| limits.traversals * limits.tokens_per_lookup;
+    found: Endpoint = Endpoint::ZERO, |limits| limits.traversals * limits.peers_per_lookup;
     swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), |limits| limits.swarms;
     peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v4.div_ceil(4);
     peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
@@ -298,20 +294,20 @@ memory! {
     sources: Source = Source::EMPTY, |limits| limits.sources;
     subnets: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
     shares: Share = Share::EMPTY, |limits| limits.sources / 2;
-    reputations: Reputation = Reputation::EMPTY, |limits| limits.contacts;
+    reputations: Reputation = Reputation::EMPTY, |limits| limits.reputations;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
     locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
     events: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
     bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
     publications: Slot<Publication> = Slot::new(Publication::EMPTY), |limits| limits.publications;
     #[cfg(feature = "items")]
-    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
+    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items.stored;
     #[cfg(feature = "items")]
-    item_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.item_chunks;
+    item_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.items.chunks;
     #[cfg(feature = "items")]
-    own_items: items::OwnItem = items::OwnItem::EMPTY, |limits| limits.own_items;
+    own_items: items::OwnItem = items::OwnItem::EMPTY, |limits| limits.items.own;
     #[cfg(feature = "items")]
-    own_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.own_chunks;
+    own_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.items.own_chunks;
     samples: InfoHash = InfoHash::ZERO, |limits| limits.samples;
     scrapes: Scrape = Scrape::EMPTY, |limits| limits.scrapes;
     samplings: Sampling = Sampling::EMPTY, |limits| limits.samplings;

@@ -11,7 +11,10 @@ use super::hosted::Hosted;
 use super::transport::{Link, Nat};
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+#[cfg(feature = "items")]
+use crate::node::api::limits::ItemLimits;
+use crate::node::api::limits::Limits;
 
 /// Names a host of a world; hosts are numbered in the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,13 +46,13 @@ impl fmt::Debug for HostId {
 pub struct Profile {
     /// Configuration of the node. Default: that of [`Config`], with IPv4 only and a random, fixed id.
     ///
-    /// [`Config::secure_ids`] is off because the addresses of a world are too similar for ids derived
-    /// from them to be spread evenly.
+    /// [`Config::secure_ids`](field@Config::secure_ids) is off because the addresses of a world are too similar for
+    /// ids derived from them to be spread evenly.
     pub config: Config,
     /// Whether the node has yet to learn its address. Default: no.
     ///
-    /// It matters with [`Config::secure_ids`] on: a new node starts with a random id that does not fit
-    /// its address, another one with an id that does.
+    /// It matters with [`Config::secure_ids`](field@Config::secure_ids) on: a new node starts with a random id that
+    /// does not fit its address, another one with an id that does.
     pub is_new: bool,
     /// Limits of the node. Default: [`roomy_limits`].
     pub limits: Limits,
@@ -57,7 +60,8 @@ pub struct Profile {
     pub nat: Option<Nat>,
     /// Sessions and absences. Default: the host never leaves.
     pub churn: Option<Churn>,
-    /// Bootstrap hosts that the node knows when it joins, 0..=[`Limits::bootstraps`]. Default: 3.
+    /// Bootstrap hosts that the node knows when it joins, 0..=[`Limits::bootstraps`](field@Limits::bootstraps).
+    /// Default: 3.
     ///
     /// They are drawn from the nodes that are up and not behind a NAT.
     pub bootstraps: usize,
@@ -116,13 +120,13 @@ pub fn limits(world: usize) -> Limits {
         nodes_v4: 8 * depth,
         replacements: depth,
         inflight: 4,
-        candidates: 8,
-        tokens: 8,
-        found: 4,
+        candidates_per_lookup: 8,
+        tokens_per_lookup: 8,
+        peers_per_lookup: 4,
         swarms: 2,
         peers_v4: 4,
         sources: 4,
-        contacts: 8,
+        reputations: 8,
         replies: 1,
         events: 2,
         bootstraps: 3,
@@ -138,20 +142,14 @@ pub fn roomy_limits() -> Limits {
         swarms: 64,
         peers_v4: 1024,
         peers_v6: 256,
-        lookups: 16,
+        traversals: 16,
         sources: 256,
-        contacts: 512,
+        reputations: 512,
         nodes_v6: 64,
         events: 256,
         publications: 64,
         #[cfg(feature = "items")]
-        items: 64,
-        #[cfg(feature = "items")]
-        item_chunks: 512,
-        #[cfg(feature = "items")]
-        own_items: 32,
-        #[cfg(feature = "items")]
-        own_chunks: 256,
+        items: ItemLimits { stored: 64, chunks: 512, own: 32, own_chunks: 256 },
         ..Limits::default()
     }
 }

@@ -27,8 +27,10 @@ use super::transport::{Direction, Latency, Network};
 use super::world::World;
 use crate::base::id::{InfoHash, K, NodeId};
 use crate::base::time::Instant;
+use crate::guard::rate::RateLimit;
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+use crate::node::api::limits::Limits;
 
 /// Settings of the network; [`run`](Self::run) builds it.
 #[derive(Clone, Debug)]
@@ -60,8 +62,7 @@ pub struct ScriptedNetwork {
 
 impl Default for ScriptedNetwork {
     fn default() -> Self {
-        let config =
-            Config { ipv6: false, new_endpoints: 100_000, new_endpoints_burst: 100_000, ..Config::default() };
+        let config = Config::DEFAULT.ipv6(false).new_endpoints(RateLimit::new(100_000, 100_000));
         Self {
             hosts: 400,
             sample: 60,
@@ -117,7 +118,7 @@ impl ScriptedNetwork {
     /// A case as hard as [`hard`](Self::hard), and as deep as a network of millions.
     ///
     /// Ids are denser around the target than elsewhere, which the node under test would take for an
-    /// attack, so [`Config::source_limits`] is off.
+    /// attack, so [`Config::source_limits`](field@Config::source_limits) is off.
     pub fn deep() -> Self {
         let mut deep = Self { depth: 22, ..Self::hard() };
         deep.config.source_limits = false;

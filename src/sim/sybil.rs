@@ -27,7 +27,8 @@ use super::transport::{Direction, Network};
 use super::world::World;
 use crate::base::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup};
-use crate::node::api::config::{Config, Limits};
+use crate::node::api::config::Config;
+use crate::node::api::limits::Limits;
 
 /// Settings of the attack; [`run`](Self::run) carries it out.
 #[derive(Clone, Debug)]
@@ -50,8 +51,8 @@ pub struct SybilAttack {
     pub network: Network,
     /// Configuration of the client. Default: IPv4 only.
     ///
-    /// With [`Config::enforce_secure_ids`] all hosts have ids that fit their addresses (BEP 42), and
-    /// the attackers choose their addresses accordingly.
+    /// With [`Config::enforce_secure_ids`](field@Config::enforce_secure_ids) all hosts have ids that fit their
+    /// addresses (BEP 42), and the attackers choose their addresses accordingly.
     pub config: Config,
 }
 

@@ -453,7 +453,7 @@ fn an_announcement_is_saved_when_its_time_limit_is_over() {
     run(&format!("announce {HASH} --implied-port --keep --timeout 5 --state {} {start}", state.display()));
     let saved = std::fs::read(&state).unwrap();
     std::fs::remove_file(state).unwrap();
-    assert_eq!(dht_proto::State::parse(&saved).unwrap().announces().count(), 1);
+    assert_eq!(dht_proto::state::State::parse(&saved).unwrap().announces().count(), 1);
 }
 
 #[test]

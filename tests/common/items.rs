@@ -1,7 +1,7 @@
 //! Items for puts and lookups (BEP 44).
 #![allow(unreachable_pub, reason = "every user takes a part of it")]
 
-use dht_proto::{Item, SecretKey};
+use dht_proto::items::{Item, Salt, SecretKey};
 
 pub const VALUE: &[u8] = b"12:Hello World!";
 
@@ -11,5 +11,5 @@ pub fn secret() -> SecretKey {
 
 /// Signs a version with [`secret`] and the salt "salt".
 pub fn signed(seq: i64, value: &[u8]) -> Item {
-    Item::sign(&secret(), b"salt", seq, value).unwrap()
+    Item::sign(&secret(), Salt::new(b"salt").unwrap(), seq, value).unwrap()
 }

@@ -32,7 +32,7 @@ pub fn config() -> Config {
 pub fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (64, 1024, 256);
-    (limits.lookups, limits.sources, limits.contacts) = (16, 256, 512);
+    (limits.traversals, limits.sources, limits.reputations) = (16, 256, 512);
     limits.nodes_v6 = 64;
     limits.events = 256;
     limits

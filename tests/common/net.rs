@@ -135,9 +135,10 @@ pub mod nodes {
     use std::time::Instant;
 
     #[cfg(feature = "items")]
-    use dht_proto::PublicationInfo;
+    use dht_proto::items::PublicationInfo;
     use dht_proto::net::{Builder, CallError, Dht, DhtHandle};
-    use dht_proto::{AnnouncementInfo, Config, Family, Node};
+    use dht_proto::report::AnnouncementInfo;
+    use dht_proto::{Config, Family, Node};
 
     use super::*;
 

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::{Value, parse_all};
+use dht_proto::stats::Stats;
 use dht_proto::{
     Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupOptions, MAX_DATAGRAM, Node,
-    NodeId, Stats,
+    NodeId, RateLimit,
 };
 
 /// The ids of the node under test.
@@ -47,7 +48,7 @@ pub fn config() -> Config {
 /// A configuration without limits on the queries of one host and the answers to it.
 pub fn unhurried() -> Config {
     let mut config = config();
-    (config.queries_per_source, config.source_burst) = (1_000_000, 1_000_000);
+    config.queries_per_source = RateLimit::new(1_000_000, 1_000_000);
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     config
 }
@@ -176,7 +177,7 @@ impl Lone {
     }
 
     pub fn stored(&self, infohash: &[u8; 20]) -> Vec<SocketAddr> {
-        self.node.peers(InfoHash::from_bytes(*infohash)).collect()
+        self.node.stored_peers(InfoHash::from_bytes(*infohash)).collect()
     }
 
     /// Starts a lookup that queries one node only, and returns it with its query.

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use dht_proto::state::{SavedAnnounce, State};
 use dht_proto::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError, is_canonical, is_krpc};
-use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node, SavedAnnounce, State};
+use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node};
 use sha1_smol::Sha1;
 
 /// Parses a datagram; the message must be unchanged after being written and parsed again.

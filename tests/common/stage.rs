@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::stats::BloomFilter;
 use dht_proto::wire::{
     Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, PutItem, Query, Response, Want,
 };
 use dht_proto::{
-    BloomFilter, Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport,
-    MAX_DATAGRAM, Node, NodeId, Storage,
+    Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node,
+    NodeId, Storage,
 };
 
 pub use crate::common::{addr, config};
@@ -542,10 +543,11 @@ pub fn infohash(byte: u8) -> InfoHash {
 pub fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.swarms, limits.peers_v4, limits.peers_v6, limits.nodes_v6) = (64, 256, 0, 0);
-    (limits.lookups, limits.events) = (16, 512);
+    (limits.traversals, limits.events) = (16, 512);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 32, 16, 128);
+        (limits.items.stored, limits.items.chunks, limits.items.own, limits.items.own_chunks) =
+            (8, 32, 16, 128);
     }
     limits
 }

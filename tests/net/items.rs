@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
+use dht_proto::errors::PublishError;
+use dht_proto::items::{Item, ItemError, Salt, TorrentPointer, UpdatableTorrent};
 use dht_proto::net::{CallError, Dht};
-use dht_proto::{
-    Announce, Config, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
-    UpdatableTorrent,
-};
+use dht_proto::wire::ErrorCode;
+use dht_proto::{Announce, Config, Lookup, LookupKind, LookupOptions, NodeId, PutError};
 
 use crate::common::items::secret;
 use crate::common::net::blocking::{announces, builder, items, network, under_way, wait_for};
@@ -16,12 +17,15 @@ use crate::common::raw::{Packet, join, node_list};
 
 const SALT: &[u8] = b"manifests";
 
+/// Long enough for datagrams on loopback, and short for a test.
+const MOMENT: Duration = Duration::from_millis(100);
+
 fn salt() -> Salt {
     Salt::new(SALT).unwrap()
 }
 
 fn version(seq: i64, value: &[u8]) -> Item {
-    Item::sign(&secret(), SALT, seq, value).unwrap()
+    Item::sign(&secret(), Salt::new(SALT).unwrap(), seq, value).unwrap()
 }
 
 /// A node whose answers are written by hand.
@@ -64,6 +68,18 @@ impl Fake {
             }
             self.socket.send_to(&query.answer(&self.id, b"5:nodes0:"), from).unwrap();
         }
+    }
+
+    /// Answers everything, without a token, until something has happened.
+    fn serve_until(&self, has_happened: impl Fn() -> bool) {
+        self.socket.set_read_timeout(Some(MOMENT)).unwrap();
+        let mut buffer = [0; 1500];
+        while !has_happened() {
+            let Ok((len, from)) = self.socket.recv_from(&mut buffer) else { continue };
+            let query = Packet::checked(self.addr(), &buffer[..len]);
+            self.socket.send_to(&query.answer(&self.id, b"5:nodes0:"), from).unwrap();
+        }
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     /// Answers a `get` with an item and a list of nodes.
@@ -115,17 +131,16 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
     assert_eq!(get(salt()), Some(version(2, b"3:two")));
     assert_eq!(get(Salt::NONE), None);
 
-    let put = |item, cas| nodes[1].put(&item, cas).wait_timeout(PATIENCE).unwrap().report;
-    let report = put(version(3, b"5:three"), Some(1));
-    assert_eq!((report.acknowledged, report.seq), (0, Some(2)));
+    let put = |item, cas| nodes[1].put(&item, cas).wait_timeout(PATIENCE).unwrap();
+    let mismatch = put(version(3, b"5:three"), Some(1));
+    assert_eq!(mismatch.stored(), Err(PutError::CasMismatch { found: 2 }));
     // Once each, though the tokens of an earlier lookup were tried first.
-    assert_eq!(report.refused.cas_mismatch, 5, "{report:?}");
-    assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
-    let report = put(version(1, b"5:three"), None);
-    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Superseded { newest: 2 })));
-    let report = put(version(2, b"5:three"), None);
-    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Conflict { seq: 2 })));
-    assert_eq!(put(version(3, b"5:three"), Some(2)).acknowledged, 5);
+    assert_eq!(mismatch.report.refused.cas_mismatch, 5, "{mismatch:?}");
+    let stale = put(version(1, b"5:three"), None);
+    assert_eq!((stale.report.sent, stale.stored()), (0, Err(PutError::Superseded { newest: 2 })));
+    let other = put(version(2, b"5:three"), None);
+    assert_eq!((other.report.sent, other.stored()), (0, Err(PutError::Conflict { seq: 2 })));
+    assert_eq!(put(version(3, b"5:three"), Some(2)).stored().unwrap().acknowledged, 5);
     assert_eq!(get(salt()), Some(version(3, b"5:three")));
 }
 
@@ -179,6 +194,87 @@ fn versions_arrive_as_they_are_found_also_at_later_callers() {
 }
 
 #[test]
+fn the_newest_version_within_some_time_does_not_wait_for_slow_nodes() {
+    let (near, far) = (Fake::new(0x11), Fake::new(0x22));
+    let dht = near.dht();
+    let get = || dht.get_mutable(secret().public(), salt());
+    let mut patient = get();
+    near.answer(&near.until("get"), &version(1, b"3:one"), &[&far]);
+    // It answers nothing, and the lookup waits for it.
+    far.until("get");
+    assert_eq!(patient.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
+    let newest = get().newest_within(MOMENT).wait();
+    assert_eq!(newest, Ok(Some(version(1, b"3:one"))));
+    assert_eq!(patient.outcome(), None, "the lookup goes on for whoever waits for it");
+
+    // Nobody waits any more: it is cancelled, and so is one whose call is dropped. Else the next would share it.
+    drop(patient);
+    let mut call = get().newest_within(PATIENCE);
+    near.until("get");
+    assert_eq!(call.wait_timeout(MOMENT), Err(CallError::TimedOut));
+    drop(call);
+    let _next = get();
+    near.until("get");
+}
+
+#[test]
+fn the_newest_version_is_there_as_soon_as_the_lookup_has_ended_and_where_nobody_has_it_none_is() {
+    let nodes = network(4);
+    let get = |salt| nodes[3].get_mutable(secret().public(), salt);
+    assert_eq!(get(Salt::NONE).newest_within(PATIENCE).wait(), Ok(None));
+    nodes[1].put_mutable_string(&secret(), salt(), b"one").wait_timeout(PATIENCE).unwrap().stored().unwrap();
+    assert_eq!(get(salt()).newest_within(PATIENCE).wait(), Ok(Some(version(1, b"3:one"))));
+    let mut ended = get(salt());
+    assert_eq!(ended.wait_timeout(PATIENCE).unwrap().item, Some(version(1, b"3:one")));
+    assert_eq!(ended.newest_within(MOMENT).wait(), Ok(Some(version(1, b"3:one"))), "it has ended before");
+
+    let (fake, handle) = (Fake::new(0x11), nodes[0].handle());
+    let dht = fake.dht();
+    let nothing = dht.get_mutable(secret().public(), salt()).newest_within(MOMENT).wait();
+    assert_eq!(nothing, Ok(None), "the one node that there is has not answered yet");
+    for node in nodes {
+        node.shutdown().wait().unwrap();
+    }
+    let gone = handle.get_mutable(secret().public(), salt()).newest_within(MOMENT).wait();
+    assert_eq!(gone, Err(CallError::Closed));
+}
+
+#[test]
+fn an_announce_and_a_put_that_nobody_stores_are_errors_with_their_reasons() {
+    let alone = builder().spawn().unwrap();
+    let hole = Fake::new(0x33);
+    let only =
+        |dht: &Dht, lookup| dht.lookup(lookup, LookupOptions::default().only(hole.addr()).timeout(MOMENT));
+    let announce = Lookup::Announce(HASH, Announce::port(7777));
+    let outcome = only(&alone, announce).wait_timeout(PATIENCE).unwrap();
+    assert_eq!(outcome.stored(), Err(PutError::NoNodes));
+
+    let node = Fake::new(0x11);
+    let dht = node.dht();
+    thread::scope(|scope| {
+        let announcing = scope.spawn(|| dht.announce(HASH, Announce::port(7777)).wait().unwrap().stored());
+        let (query, from) = node.until("get_peers");
+        node.socket.send_to(&query.answer(&node.id, b"5:token1:x"), from).unwrap();
+        let (query, from) = node.until("announce_peer");
+        node.socket.send_to(&query.error(b"li203e1:xe"), from).unwrap();
+        assert_eq!(announcing.join().unwrap(), Err(PutError::Refused(ErrorCode::PROTOCOL)));
+
+        let putting = scope.spawn(|| dht.put_string(b"hi").wait().unwrap().stored());
+        let (query, from) = node.until("get");
+        node.socket.send_to(&query.answer(&node.id, b"5:token1:x"), from).unwrap();
+        let (query, from) = node.until("put");
+        node.socket.send_to(&query.error(b"li205e1:xe"), from).unwrap();
+        assert_eq!(putting.join().unwrap(), Err(PutError::Refused(ErrorCode::VALUE_TOO_BIG)));
+
+        let mute = scope.spawn(|| dht.put_string(b"ho").wait().unwrap().stored());
+        node.serve_until(|| mute.is_finished());
+        assert_eq!(mute.join().unwrap(), Err(PutError::NoTokens { answered: 1 }));
+    });
+    let peers = only(&dht, Lookup::GetPeers(HASH)).wait_timeout(PATIENCE).unwrap();
+    assert_eq!(peers.stored(), Err(PutError::WrongKind(LookupKind::GetPeers)));
+}
+
+#[test]
 fn a_lookup_of_an_item_is_cancelled_when_its_last_handle_is_dropped() {
     let mut config = Config::private();
     let hole = Fake::new(0);
@@ -213,7 +309,7 @@ fn an_item_is_republished_until_its_last_handle_is_dropped() {
         nodes[1].stored_item(newer.target()).wait().unwrap() == Some(version(2, b"3:two"))
     });
     let stale = nodes[3].start_publishing(&version(1, b"3:one")).recv_timeout(PATIENCE).unwrap_err();
-    assert_eq!(stale, CallError::Start(StartError::StaleItem));
+    assert_eq!(stale, CallError::Publish(PublishError::StaleItem));
     let kept = items(&nodes[3]);
     assert_eq!((kept.len(), kept[0].target, kept[0].seq), (1, newer.target(), Some(2)));
     assert!(newer.recv_timeout(PATIENCE).is_ok());
@@ -270,8 +366,6 @@ fn an_invalid_item_is_refused_before_any_query() {
 
 #[cfg(feature = "tokio")]
 mod task {
-    use std::time::Duration;
-
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -293,6 +387,8 @@ mod task {
         }
         let getting = nodes[4].get_mutable(secret().public(), salt());
         assert_eq!(soon(getting).await.unwrap().item, Some(version(2, b"3:two")));
+        let getting = nodes[4].get_mutable(secret().public(), salt());
+        assert_eq!(soon(getting.newest_within(PATIENCE)).await, Ok(Some(version(2, b"3:two"))));
         let putting = nodes[1].put(&version(3, b"0:"), Some(1));
         let report = soon(putting).await.unwrap().report;
         assert_eq!((report.acknowledged, report.refused.cas_mismatch), (0, 5), "{report:?}");

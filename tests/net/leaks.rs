@@ -20,7 +20,7 @@ const HELD: usize = 5;
 /// Limits with fewer slots than the users need: the other lookups wait.
 fn few() -> Limits {
     let mut few = limits();
-    few.lookups = 12;
+    few.traversals = 12;
     few
 }
 

@@ -7,8 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_proto::errors::PublishError;
 use dht_proto::net::{CallError, Loaded, NetEvent, NetEvents, SpawnError, StateFile};
-use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
+use dht_proto::state::{State, StateError};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node};
 
 use crate::common;
 #[cfg(feature = "items")]
@@ -142,7 +144,7 @@ fn a_saved_announcement_continues_on_time_when_it_is_started_again() {
 #[test]
 fn b44_31_a_saved_publication_continues_on_time_when_it_is_started_again() {
     use common::items::{VALUE, signed};
-    use dht_proto::Item;
+    use dht_proto::items::Item;
 
     let folder = Folder::new("items");
     let nodes = network(6);
@@ -186,7 +188,7 @@ fn a_refused_announce_does_not_remove_the_saved_one() {
 
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let refused = dht.start_announcing(infohash, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
-    assert_eq!(refused, CallError::Start(StartError::PortZero));
+    assert_eq!(refused, CallError::Publish(PublishError::PortZero));
     assert!(announces(&dht).is_empty(), "it has no handle");
     let _rounds = dht.start_announcing(infohash, Announce::port(4242));
     let kept = announces(&dht);

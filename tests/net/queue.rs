@@ -5,10 +5,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::thread;
 
+use dht_proto::errors::Limit;
+use dht_proto::items::{Salt, SecretKey};
 use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
-    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, Salt,
-    SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, StartError,
 };
 
 use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};
@@ -76,11 +77,11 @@ impl Hole {
 /// Limits for two lookups at a time.
 fn for_two() -> Limits {
     let mut two = limits();
-    two.lookups = 2;
+    two.traversals = 2;
     two
 }
 
-const FULL: StartError = StartError::Full { limit: Limit::Lookups, size: 2 };
+const FULL: StartError = StartError::Full { limit: Limit::Traversals, size: 2 };
 
 fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
     dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr()))
@@ -175,10 +176,11 @@ fn a_full_queue_returns_an_error_with_its_limit() {
     let dht = builder().limits(for_two()).queue(1).spawn().unwrap();
     let held = [1, 2, 3].map(|index| ask(&dht, &hole, index));
     let error = ask(&dht, &hole, 4).wait().unwrap_err();
-    assert_eq!(error, CallError::QueueFull { error: FULL, most: 1 });
+    assert_eq!(error, CallError::QueueFull { limit: Limit::Traversals, size: 2, most: 1 });
     assert_eq!(
         error.to_string(),
-        "all 2 lookup slots are in use (Limits::lookups), and 1 calls wait for them already (Builder::queue)"
+        "all 2 lookup slots are in use, and 1 calls wait for them already: wait for some of those, or raise \
+         Limits::traversals or Builder::queue"
     );
     drop(held);
     assert!(ask(&dht, &hole, 4).report().wait().is_ok());
@@ -266,7 +268,7 @@ async fn a_call_leaves_the_queue_when_its_task_is_dropped() {
         assert_eq!(waiting.report().await.unwrap().queried, 0);
     }
     let _waiting = [ask(3), ask(4)];
-    assert_eq!(soon(ask(5)).await, Err(CallError::QueueFull { error: FULL, most: 2 }));
+    assert_eq!(soon(ask(5)).await, Err(CallError::QueueFull { limit: Limit::Traversals, size: 2, most: 2 }));
 }
 
 /// Polls a future once, and returns whether it waits.
@@ -288,7 +290,7 @@ fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
 fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
-    limits.found = found;
+    limits.peers_per_lookup = found;
     let dht: Dht = builder().limits(limits).spawn().unwrap();
     let addrs: Vec<SocketAddr> = swarm.iter().map(|(socket, ..)| socket.local_addr().unwrap()).collect();
     for (socket, id, peers) in swarm {
@@ -319,7 +321,7 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
 
 #[test]
 fn a_swarm_of_three_thousand_is_found_up_to_the_limit_that_is_set() {
-    assert_eq!(swarm_as_seen(Limits::default().found, u16::MAX), (512, true));
+    assert_eq!(swarm_as_seen(Limits::default().peers_per_lookup, u16::MAX), (512, true));
     assert_eq!(swarm_as_seen(3000, u16::MAX), (3000, false));
     assert_eq!(swarm_as_seen(3000, 100), (100, true));
 }

@@ -5,8 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use dht_proto::crawl::CrawlOptions;
+use dht_proto::errors::{ContactError, Limit};
 use dht_proto::net::{CallError, Dht, DhtHandle};
-use dht_proto::{Announce, Config, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
+use dht_proto::{Announce, Config, Family, InfoHash, LookupKind, NodeId};
 use futures_core::Stream as _;
 use tokio::time::timeout;
 
@@ -90,7 +92,7 @@ fn a_node_returns_a_sample_of_its_infohashes() {
     assert_eq!(BTreeSet::from_iter(sampled.infohashes), torrents().collect());
     assert!(!sampled.nodes.is_empty() && sampled.sample.interval > Duration::ZERO);
     let refused = nodes[4].sample_infohashes("127.0.0.1:0".parse().unwrap(), NodeId::ZERO).wait();
-    assert_eq!(refused, Err(CallError::Start(StartError::AddressRefused)));
+    assert_eq!(refused, Err(CallError::Contact(ContactError::AddressRefused)));
 }
 
 #[test]
@@ -115,8 +117,8 @@ fn a_dropped_crawl_cancels_its_queries() {
     let crawl = dht.crawl(quick());
     hear(&socket, "sample_infohashes");
     let ask = || dht.sample_infohashes(hole, NodeId::ZERO).wait();
-    let full = StartError::Full { limit: Limit::Samplings, size: 1 };
-    assert_eq!(ask(), Err(CallError::Start(full)));
+    let full = ContactError::Full { limit: Limit::Samplings, size: 1 };
+    assert_eq!(ask(), Err(CallError::Contact(full)));
     drop(crawl);
     let sampled = thread::scope(|scope| {
         let asking = scope.spawn(ask);
@@ -173,7 +175,7 @@ async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     .unwrap();
     let full = owner.sample_infohashes(hole, NodeId::ZERO).await;
     let limit = Limit::Samplings;
-    assert_eq!(full, Err(CallError::Start(StartError::Full { limit, size: 1 })));
+    assert_eq!(full, Err(CallError::Contact(ContactError::Full { limit, size: 1 })));
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
     let answering = tokio::task::spawn_blocking(move || answer_sample(&socket));

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_proto::errors::{ContactError, PublishError};
 use dht_proto::net::{BootstrapRefusal, CallError, NetEvent, SpawnError};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
@@ -164,7 +165,7 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
             // The next announce had not ended yet.
             changed = third.recv_timeout(PATIENCE).unwrap();
         }
-        assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
+        assert_eq!(changed.acknowledged.len(), changed.report.sent as usize);
         let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).into_iter().collect();
         assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
         assert_eq!(announces(&nodes[3]).len(), 1);
@@ -172,7 +173,7 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
         wait_for("nothing is republished", || announces(&nodes[3]).is_empty());
 
         let refused = nodes[3].start_announcing(HASH, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
-        assert_eq!(refused, CallError::Start(StartError::PortZero));
+        assert_eq!(refused, CallError::Publish(PublishError::PortZero));
         let announcement = nodes[3].start_announcing(HASH, Announce::port(7777));
         nodes.remove(3).shutdown().wait().unwrap();
         assert!(announcement.into_iter().count() <= 1, "it ends with the thread");
@@ -215,11 +216,11 @@ fn a_ping_reaches_a_node_and_fails_at_a_closed_port() {
         ));
         assert_eq!(
             a.ping("127.0.0.1:0".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
         assert_eq!(
             a.ping("[::1]:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
     });
 }
@@ -230,11 +231,11 @@ fn the_public_policy_refuses_loopback() {
         let dht = on.spawn(builder().config(Config::default())).unwrap();
         assert_eq!(
             dht.ping("127.0.0.1:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
         assert_eq!(
             dht.add_node("10.0.0.1:9".parse().unwrap()).wait(),
-            Err(CallError::Start(StartError::AddressRefused))
+            Err(CallError::Contact(ContactError::AddressRefused))
         );
     });
 }
@@ -243,7 +244,7 @@ fn the_public_policy_refuses_loopback() {
 fn dropping_a_lookup_cancels_it_and_leaks_nothing() {
     in_each_loop(|on| {
         let mut limits = Limits::default();
-        limits.lookups = 4;
+        limits.traversals = 4;
         let dht = on.spawn(builder().limits(limits)).unwrap();
         let (_socket, hole) = silent();
         for round in 0..100 {

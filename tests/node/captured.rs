@@ -281,7 +281,7 @@ fn captured_errors_end_our_queries_and_report_their_code() {
             Event::QueryDone { result, .. } => Some(*result),
             _ => None,
         });
-        assert_eq!(result, Some(Err(QueryError::Refused(code))), "{}", captured.name);
+        assert_eq!(result, Some(Err(QueryError::Refused(ErrorCode(code)))), "{}", captured.name);
         assert_eq!(ErrorCode(code), ErrorCode::PROTOCOL);
         seen += 1;
     }

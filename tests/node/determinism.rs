@@ -36,18 +36,18 @@ fn run_day<S: Storage>(stage: &mut Stage<S>) {
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.nodes_v4, limits.replacements) = (128, 64);
-    (limits.inflight, limits.lookups, limits.found) = (64, 4, 64);
+    (limits.inflight, limits.traversals, limits.peers_per_lookup) = (64, 4, 64);
     (limits.swarms, limits.peers_v4) = (16, 64);
-    (limits.sources, limits.contacts, limits.replies) = (64, 128, 16);
+    (limits.sources, limits.reputations, limits.replies) = (64, 128, 16);
     limits.events = 32;
     limits
 };
 
 const NOTHING: Limits = {
     let mut limits = Limits::CLIENT;
-    (limits.nodes_v4, limits.replacements, limits.inflight, limits.lookups) = (0, 0, 0, 0);
-    (limits.candidates, limits.tokens, limits.found) = (0, 0, 0);
-    (limits.contacts, limits.replies, limits.events, limits.bootstraps) = (0, 0, 0, 0);
+    (limits.nodes_v4, limits.replacements, limits.inflight, limits.traversals) = (0, 0, 0, 0);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) = (0, 0, 0);
+    (limits.reputations, limits.replies, limits.events, limits.bootstraps) = (0, 0, 0, 0);
     (limits.publications, limits.voters) = (0, 0);
     limits
 };
@@ -102,8 +102,8 @@ fn a_node_works_with_the_smallest_memory() {
     // With only a few slots a lookup still works, and nothing panics.
     const LEAST: Limits = {
         let mut limits = NOTHING;
-        (limits.nodes_v4, limits.inflight, limits.lookups) = (8, 2, 2);
-        (limits.candidates, limits.tokens, limits.found) = (8, 2, 4);
+        (limits.nodes_v4, limits.inflight, limits.traversals) = (8, 2, 2);
+        (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) = (8, 2, 4);
         (limits.replies, limits.events, limits.bootstraps) = (1, 1, 1);
         limits
     };

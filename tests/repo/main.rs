@@ -4,6 +4,7 @@
 
 mod checklist;
 mod circles;
+mod errors;
 mod floors;
 mod imports;
 mod language;

@@ -60,7 +60,7 @@ fn b45_03_a_token_is_valid_only_at_the_address_that_issued_it() {
     assert_eq!(refused.int("e.0"), Some(203));
     let accepted = ask(&mut world, homes[0], stranger, &announce(&TARGET, 1, &token));
     assert_eq!(accepted.int("e.0"), None);
-    let stored = homes.map(|home| world.node(home).unwrap().peers(TARGET.into()).count());
+    let stored = homes.map(|home| world.node(home).unwrap().stored_peers(TARGET.into()).count());
     assert_eq!(stored, [1, 0]);
 }
 

@@ -26,7 +26,7 @@ impl Crowd {
         let profile = Arc::new(Profile::default());
         let mut roomy = Profile::default();
         roomy.limits = Limits::default();
-        roomy.limits.lookups = 128;
+        roomy.limits.traversals = 128;
         let roomy = Arc::new(roomy);
         let hosts = world.grow(nodes, &Growth::default(), |index, _| {
             Arc::clone(if index == nodes / 2 { &roomy } else { &profile })
@@ -128,7 +128,7 @@ fn queries(captured: &[Captured]) -> BTreeMap<SocketAddr, Vec<Instant>> {
 
 /// Returns the largest excess of queries to one destination over its rate.
 fn largest_burst(times: &[Instant]) -> f64 {
-    let rate = f64::from(Config::default().queries_per_node);
+    let rate = f64::from(Config::default().queries_per_node.per_sec);
     let mut debt = 0.0_f64;
     let (mut largest, mut last) = (0.0_f64, times[0]);
     for &at in times {
@@ -149,7 +149,7 @@ fn no_node_is_queried_faster_than_its_rate_however_many_lookups_run() {
         assert!(busiest > 12, "{busiest}: more than a burst");
         for times in sent.values() {
             let burst = largest_burst(times);
-            assert!(burst <= f64::from(Config::default().node_burst) + 0.2, "{burst} of {nodes}");
+            assert!(burst <= f64::from(Config::default().queries_per_node.burst) + 0.2, "{burst} of {nodes}");
         }
         crowd.world.check().unwrap();
     }

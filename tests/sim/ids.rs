@@ -84,7 +84,8 @@ fn b42_10_a_node_whose_address_changes_continues_with_another_id() {
         assert!(node.id(Family::V4) != id && node.node_count(Family::V4) * 2 > known);
         assert_eq!(changes(&world, mover), 2);
         let peer = SocketAddr::new(world.addr(mover).ip(), 4242);
-        let holders = world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|held| held == peer));
+        let holders =
+            world.nodes().filter(|(_, node)| node.stored_peers(infohash(byte)).any(|held| held == peer));
         assert!(holders.count() >= 8, "the announce is stored with the new address");
         assert!(meet(&mut world, mover, hosts[20], 1) && meet(&mut world, hosts[30], mover, 2));
     }
@@ -106,7 +107,7 @@ fn b42_14_with_enforcement_items_are_put_to_nodes_with_secure_ids() {
         let publisher = world.add(profile);
         world.run_for(secs(60));
         hosts.iter().for_each(|host| world.watch(*host));
-        let item = dht_proto::Item::immutable(value).unwrap();
+        let item = dht_proto::items::Item::immutable(value).unwrap();
         world.with_node(publisher, |node, now| node.put(now, &item, None).unwrap());
         world.run_for(secs(60));
         let is_stored =

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::sim::{Churn, Growth, HostId, Network, Profile, Returns, SimRng, World};
-use dht_proto::{Event, Item, Limits, Lookup, PutObstacle, Salt, SecretKey};
+use dht_proto::{Event, Limits, Lookup, PutError};
 
 /// The median session, so that most nodes that stored an item are gone when
 /// its lifetime of two hours is over.
@@ -61,7 +62,8 @@ fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
     world.grow(30, &Growth::default(), move |_, _: &mut SimRng| Arc::clone(&profile));
     world.run_for(Duration::from_secs(120));
     let hosts: Vec<HostId> = world.hosts().collect();
-    let version = |seq, value: &[u8]| Item::sign(&SecretKey::from_bytes(&[7; 32]), b"", seq, value).unwrap();
+    let version =
+        |seq, value: &[u8]| Item::sign(&SecretKey::from_bytes(&[7; 32]), Salt::NONE, seq, value).unwrap();
     let mut put = |host: HostId, item: &Item| {
         world.watch(host);
         let put = world.with_node(host, |node, now| node.put(now, item, None)).unwrap();
@@ -74,16 +76,16 @@ fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
         let stored = |host: &HostId| world.node(*host).unwrap().stored_item(item.target());
         let holders = hosts.iter().filter(|host| stored(host).as_ref() == Some(item)).count();
         let report = report.unwrap();
-        assert_eq!(holders == 0, report.acknowledged == 0, "{report:?}");
-        (holders >= 8, report.obstacle)
+        assert_eq!(holders == 0, report.stored().is_err(), "{report:?}");
+        (holders >= 8, report.stored().map(drop))
     };
-    let (first, stands) = (version(5, b"1:A"), (true, None));
+    let (first, stands) = (version(5, b"1:A"), (true, Ok(())));
     assert_eq!(put(hosts[3], &first), stands);
     // By the same host, and by another one.
     for host in [hosts[3], hosts[20]] {
-        let conflict = Some(PutObstacle::Conflict { seq: 5 });
+        let conflict = Err(PutError::Conflict { seq: 5 });
         assert_eq!(put(host, &version(5, b"1:B")), (false, conflict));
-        assert_eq!(put(host, &version(4, b"1:A")), (false, Some(PutObstacle::Superseded { newest: 5 })));
+        assert_eq!(put(host, &version(4, b"1:A")), (false, Err(PutError::Superseded { newest: 5 })));
     }
     assert_eq!(put(hosts[20], &first), stands);
     assert_eq!(put(hosts[20], &version(6, b"1:B")), stands);
@@ -94,10 +96,11 @@ fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
 fn limits() -> Limits {
     let (tables, mut limits) = (Limits::default(), dht_proto::sim::limits(NODES));
     (limits.nodes_v4, limits.replacements) = (tables.nodes_v4, tables.replacements);
-    (limits.candidates, limits.tokens) = (tables.candidates, tables.tokens);
-    (limits.lookups, limits.inflight, limits.contacts) = (3, 64, 512);
-    (limits.items, limits.item_chunks) = (32, 64);
-    (limits.own_items, limits.own_chunks, limits.publications) = (32, 64, 32);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup) =
+        (tables.candidates_per_lookup, tables.tokens_per_lookup);
+    (limits.traversals, limits.inflight, limits.reputations) = (3, 64, 512);
+    (limits.items.stored, limits.items.chunks) = (32, 64);
+    (limits.items.own, limits.items.own_chunks, limits.publications) = (32, 64, 32);
     limits
 }
 
@@ -125,7 +128,8 @@ fn item(index: u8) -> Item {
     if index.is_multiple_of(2) {
         return Item::immutable(&value).unwrap();
     }
-    Item::sign(&SecretKey::from_bytes(&[index; 32]), b"salt", i64::from(index), &value).unwrap()
+    Item::sign(&SecretKey::from_bytes(&[index; 32]), Salt::new(b"salt").unwrap(), i64::from(index), &value)
+        .unwrap()
 }
 
 /// Whether a random live node that does not store the item finds the version that was
@@ -137,14 +141,14 @@ fn is_found(world: &mut World, item: &Item) -> bool {
         host = draw(world);
     }
     let lookup = match item.key() {
-        Some(key) => Lookup::GetMutable(key, Salt::new(item.salt()).unwrap()),
+        Some(key) => Lookup::GetMutable(key, item.salt()),
         None => Lookup::GetImmutable(item.target()),
     };
     let record = world.start(host, lookup).unwrap();
     world.settle(PATIENCE);
     // A node that leaves meanwhile reports nothing.
     let report = world.take_record(record).unwrap().report();
-    report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
+    report.is_none_or(|report| report.item.copies > 0 && report.item.seq == item.seq())
 }
 
 /// Draws a live node.

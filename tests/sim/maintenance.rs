@@ -32,7 +32,7 @@ fn l_10_an_announcement_stays_at_the_closest_nodes_under_churn() {
         let others = world.nodes().filter(|(host, _)| *host != announcer).map(|(_, node)| node);
         let mut living: Vec<_> = others.collect();
         living.sort_by_key(|node| node.id(Family::V4).distance(&target));
-        let holds = |node: &&&dht_proto::Node| node.peers(infohash(1)).any(|stored| stored == peer);
+        let holds = |node: &&&dht_proto::Node| node.stored_peers(infohash(1)).any(|stored| stored == peer);
         counts.push(living.iter().take(8).filter(holds).count());
     }
     let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
@@ -60,7 +60,7 @@ fn c_11_announces_are_republished_in_both_families() {
         for family in Family::ALL {
             let own = SocketAddr::new(world.addr_in(hosts[7], family).unwrap().ip(), 4242);
             let holders =
-                world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|peer| peer == own));
+                world.nodes().filter(|(_, node)| node.stored_peers(infohash(byte)).any(|peer| peer == own));
             assert!(holders.count() >= 8, "{byte} {family:?}");
         }
     }
@@ -119,7 +119,7 @@ fn c_15_stored_data_ages_during_sleep_and_work_continues_afterwards() {
     };
     let answer = ask(&mut world, announce(&token));
     assert!(matches!(Message::parse(&answer).unwrap().body, Body::Response(_)));
-    assert_eq!(world.node(sleeper).unwrap().peers(infohash(2)).count(), 1);
+    assert_eq!(world.node(sleeper).unwrap().stored_peers(infohash(2)).count(), 1);
     world.run_for(secs(60));
 
     let (lookup, ping) = world.with_node(sleeper, |node, now| {
@@ -134,7 +134,7 @@ fn c_15_stored_data_ages_during_sleep_and_work_continues_afterwards() {
     let node = world.node(sleeper).unwrap();
 
     // Peers and tokens are as old as they are by the clock of the others.
-    assert_eq!(node.peers(infohash(2)).count(), 0);
+    assert_eq!(node.stored_peers(infohash(2)).count(), 0);
     // Queries in flight were repeated, and no node was penalised.
     let events = || world.events(sleeper).iter().filter(|(at, _)| *at >= woken).map(|(_, event)| event);
     let report = events().find_map(|event| match event {
@@ -149,7 +149,7 @@ fn c_15_stored_data_ages_during_sleep_and_work_continues_afterwards() {
     // The questionable nodes were pinged, and the announce is stored again.
     assert_eq!(node.closest_nodes(node.id(Family::V4), Family::V4).count(), 8);
     let own = SocketAddr::new(to.ip(), 4242);
-    let holders = world.nodes().filter(|(_, node)| node.peers(infohash(1)).any(|peer| peer == own));
+    let holders = world.nodes().filter(|(_, node)| node.stored_peers(infohash(1)).any(|peer| peer == own));
     assert!(holders.count() >= 7);
     let answer = ask(&mut world, announce(&token));
     assert!(matches!(Message::parse(&answer).unwrap().body, Body::Error(_)), "the token is hours old");
@@ -168,7 +168,7 @@ fn c_17_a_node_that_was_disabled_for_hours_announces_and_is_found_again() {
     world.run_for(secs(300));
     let own = SocketAddr::new(world.addr(host).ip(), 4242);
     let holders = |world: &World, byte| {
-        world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|peer| peer == own)).count()
+        world.nodes().filter(|(_, node)| node.stored_peers(infohash(byte)).any(|peer| peer == own)).count()
     };
     assert!((0..10).all(|byte| holders(&world, byte) >= 7));
     for _ in 0..2 {

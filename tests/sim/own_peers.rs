@@ -108,7 +108,7 @@ fn our_own_announce_is_neither_counted_as_stored_nor_found_by_ourselves() {
     });
     world.run_for(secs(20));
     let node = world.node(home).unwrap();
-    assert_eq!((node.peer_count(Family::V4), node.peers(HASH).count()), (0, 0));
+    assert_eq!((node.peer_count(Family::V4), node.stored_peers(HASH).count()), (0, 0));
     assert_eq!(find(&mut world, home, Lookup::GetPeers(HASH), None).1, []);
 }
 

@@ -153,12 +153,12 @@ fn a_program_of_another_type_is_not_called() {
 #[cfg(feature = "items")]
 #[test]
 fn a_finished_lookup_gives_up_its_item() {
-    use dht_proto::{Item, Salt, SecretKey};
+    use dht_proto::items::{Item, Salt, SecretKey};
 
     let (mut world, hosts) = world(6, Network::internet(), 30);
     let secret = SecretKey::from_bytes(&[7; 32]);
     let (fixed, signed) =
-        (Item::immutable(b"5:value").unwrap(), Item::sign(&secret, b"", 3, b"1:x").unwrap());
+        (Item::immutable(b"5:value").unwrap(), Item::sign(&secret, Salt::NONE, 3, b"1:x").unwrap());
     for item in [&fixed, &signed] {
         world.with_node(hosts[3], |node, now| node.put(now, item, None)).unwrap();
     }
@@ -169,7 +169,7 @@ fn a_finished_lookup_gives_up_its_item() {
     assert_eq!(found.item, Some(signed));
     let found =
         world.lookup(hosts[9], Lookup::GetMutable(SecretKey::from_bytes(&[8; 32]).public(), Salt::NONE));
-    assert_eq!((found.report().unwrap().copies, found.item), (0, None));
+    assert_eq!((found.report().unwrap().item.copies, found.item), (0, None));
 }
 
 /// What a program does, it does by the clock of its host.

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::crawl::CrawlOptions;
+use dht_proto::report::SwarmSize;
 use dht_proto::sim::actors::{Liar, Lie};
 use dht_proto::sim::{Actor, Growth, HostId, Network, Outbox, Profile, World};
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
-use dht_proto::{CrawlOptions, Family, InfoHash, Instant, Lookup, NodeId, SwarmSize};
+use dht_proto::{Family, InfoHash, Instant, Lookup, NodeId};
 
 use crate::lab::secs;
 

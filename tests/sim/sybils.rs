@@ -7,9 +7,9 @@ use std::sync::Arc;
 use dht_proto::sim::actors::{Contact, Honest, SybilStrategy};
 use dht_proto::sim::sybil::{Outcome, SybilAttack};
 use dht_proto::sim::{Growth, Network, Profile, SimRng, World};
-use dht_proto::{
-    BootstrapKind, Config, Family, InfoHash, Instant, Limits, Lookup, NetworkSize, Node, NodeId, State,
-};
+use dht_proto::state::State;
+use dht_proto::stats::NetworkSize;
+use dht_proto::{BootstrapKind, Config, Family, InfoHash, Instant, Limits, Lookup, Node, NodeId};
 
 use crate::lab::secs;
 

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::crawl::CrawlOptions;
 use dht_proto::net::{CallError, DhtHandle};
 use dht_proto::sim::{Churn, Nat, NatKind, Network, Presence, Profile, Returns, SimClock, World};
-use dht_proto::{Announce, CrawlOptions, Event, Family, Instant, Lookup, LookupOptions, StartError};
+use dht_proto::{Announce, Event, Family, Instant, Lookup, LookupOptions, StartError};
 
 use crate::lab::{infohash, secs, world};
 
@@ -259,7 +260,7 @@ fn a_task_calls_the_node_of_another_host() {
     });
     world.run_for(secs(30));
     assert_eq!(told.get(), Some(start + secs(5)));
-    let peers = world.node(storing).unwrap().peers(infohash(5)).count();
+    let peers = world.node(storing).unwrap().stored_peers(infohash(5)).count();
     assert_eq!(peers, 1);
 }
 

@@ -3,10 +3,17 @@
 use alloc::boxed::Box;
 
 use super::Engine;
+#[cfg(feature = "items")]
+use super::feed::Reply;
+#[cfg(feature = "items")]
+use super::lookups::Outcome;
 use super::lookups::{ActiveLookup, Key, Wants};
 use super::mailbox::Resource;
 use super::publications::Holder;
 use super::queue::{Call, Refused, passing};
+#[cfg(feature = "items")]
+use crate::items::Item;
+#[cfg(feature = "items")]
 use crate::net::error::CallError;
 use crate::net::trace::event;
 use crate::{Family, Instant, LookupId, LookupReport, PublicationId, StartError};
@@ -35,6 +42,46 @@ impl Engine {
         Some(waiting.key.unstarted(own))
     }
 
+    /// Has the caller of a lookup wait until `at` at most.
+    #[cfg(feature = "items")]
+    pub(super) fn limit_wait(
+        &mut self,
+        number: u64,
+        at: Instant,
+        end: &dyn Fn() -> Option<Result<Outcome, CallError>>,
+        reply: Reply<Option<Item>>,
+    ) {
+        match self.lookup_of(number) {
+            Some(lookup) => {
+                lookup.limit_wait(number, reply);
+                self.waits.insert((at, number));
+            }
+            None => {
+                reply.end(end().unwrap_or(Err(CallError::Closed)).map(|outcome| outcome.item));
+            }
+        }
+    }
+
+    /// Ends the waits of callers whose time has come.
+    #[cfg(feature = "items")]
+    pub(super) fn end_waits(&mut self, now: Instant) {
+        while let Some((_, number)) = self.waits.first().copied().filter(|&(at, _)| at <= now) {
+            self.waits.pop_first();
+            if let Some(lookup) = self.lookup_of(number) {
+                lookup.end_wait(number);
+                let is_left = lookup.users.is_empty().then_some(lookup.number);
+                self.busy = true;
+                is_left.into_iter().for_each(|lookup| self.give_up_lookup(lookup));
+            }
+        }
+    }
+
+    /// The lookup of a caller, started or waiting for a slot.
+    fn lookup_of(&mut self, number: u64) -> Option<&mut ActiveLookup> {
+        let mut lookups = self.lookups.values_mut().chain(self.queue.lookups());
+        lookups.find(|lookup| lookup.has_user(number))
+    }
+
     /// Begins a call, or has it wait; or its caller is told why neither.
     pub(super) fn ask(&mut self, number: u64, call: Call) {
         if let Err((call, error)) = self.call(number, call) {
@@ -43,7 +90,7 @@ impl Engine {
     }
 
     /// Begins a call, or has it wait. What can do neither comes back.
-    pub(super) fn call(&mut self, number: u64, call: Call) -> Result<(), Refused<CallError>> {
+    pub(super) fn call(&mut self, number: u64, call: Call) -> Result<(), Refused> {
         let (call, refusal) = match self.queue.before(&call) {
             Some(refusal) => (call, refusal),
             None => match self.start_call(number, call) {
@@ -62,9 +109,9 @@ impl Engine {
                     self.busy = true;
                     continue;
                 };
-                let Some(at) = passing(refusal) else {
+                let Some((at, _)) = passing(&refusal) else {
                     self.busy = true;
-                    call.fail(refusal.into());
+                    call.fail(refusal);
                     continue;
                 };
                 self.queue.put(at, number, call, refusal);
@@ -98,27 +145,23 @@ impl Engine {
 
     /// One of those who share a lookup has gone.
     fn leave_lookup(&mut self, number: u64) {
-        let started = self.lookups.iter_mut().find(|(_, lookup)| lookup.has_user(number));
-        let (id, lookup) = match started {
-            Some((&id, lookup)) => (Some(id), lookup),
-            None => match self.queue.lookups().find(|lookup| lookup.has_user(number)) {
-                Some(lookup) => (None, lookup),
-                None => return,
-            },
-        };
+        let Some(lookup) = self.lookup_of(number) else { return };
         lookup.users.retain(|(user, _)| *user != number);
-        if !lookup.users.is_empty() {
-            return;
+        if lookup.users.is_empty() {
+            let lookup = lookup.number;
+            self.give_up_lookup(lookup);
         }
-        match id {
+    }
+
+    /// Nobody waits for a lookup any more.
+    fn give_up_lookup(&mut self, number: u64) {
+        let started = self.lookups.iter().find(|(_, lookup)| lookup.number == number).map(|(&id, _)| id);
+        match started {
             Some(id) => {
                 self.lookups.remove(&id);
                 self.node.cancel(id);
             }
-            None => {
-                let queued = lookup.number;
-                drop(self.queue.remove(queued));
-            }
+            None => drop(self.queue.remove(number)),
         }
     }
 
@@ -162,7 +205,7 @@ impl Engine {
         }
     }
 
-    fn start_call(&mut self, number: u64, call: Call) -> Result<(), Refused<StartError>> {
+    fn start_call(&mut self, number: u64, call: Call) -> Result<(), Refused> {
         let now = self.clock.now();
         match call {
             Call::Lookup(lookup) => match self.start_lookup(now, &lookup.key) {
@@ -170,21 +213,21 @@ impl Engine {
                     event!(DEBUG, "lookup started", what = format_args!("{:?}", lookup.key));
                     self.lookups.insert(id, *lookup);
                 }
-                Err(error) => return Err((Call::Lookup(lookup), error)),
+                Err(error) => return Err((Call::Lookup(lookup), error.into())),
             },
             Call::Ping { addr, reply } => match self.node.ping(now, addr) {
                 Ok(query) => drop(self.pings.insert(query, (number, reply))),
-                Err(error) => return Err((Call::Ping { addr, reply }, error)),
+                Err(error) => return Err((Call::Ping { addr, reply }, error.into())),
             },
             Call::Sample { addr, target, reply } => match self.node.sample_infohashes(now, addr, target) {
                 Ok(query) => drop(self.samples.insert(query, (number, reply))),
-                Err(error) => return Err((Call::Sample { addr, target, reply }, error)),
+                Err(error) => return Err((Call::Sample { addr, target, reply }, error.into())),
             },
-            Call::AddNode(addr) => self.node.add_node(now, addr).map_err(|error| (call, error))?,
+            Call::AddNode(addr) => self.node.add_node(now, addr).map_err(|error| (call, error.into()))?,
             #[cfg(feature = "items")]
             Call::Publish { item, rounds } => match self.saved.start_publishing(&mut self.node, now, &item) {
                 Ok(id) => self.hold(number, id, Holder { announce: None, rounds }),
-                Err(error) => return Err((Call::Publish { item, rounds }, error)),
+                Err(error) => return Err((Call::Publish { item, rounds }, error.into())),
             },
         }
         Ok(())

@@ -28,6 +28,10 @@ impl Engine {
                 let ended = || end().map(|outcome| outcome.map(|outcome| outcome.report));
                 reply.end(report.or_else(ended).unwrap_or(Err(CallError::Closed)));
             }
+            #[cfg(feature = "items")]
+            Command::Newest { number, within, end, reply } => {
+                self.limit_wait(number, now + within, &end, reply)
+            }
             Command::Announce { number, infohash, announce, rounds } => {
                 match self.saved.start_announcing(&mut self.node, now, infohash, announce) {
                     Ok(id) => {

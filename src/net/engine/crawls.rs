@@ -6,9 +6,10 @@ use std::sync::Mutex;
 
 use super::feed::FeedWriter;
 use super::watch::lock;
-use crate::{CrawlOptions, CrawlReport, Crawler, Event, Found, Instant, Node};
+use crate::crawl::{CrawlOptions, CrawlReport, Crawler, Found};
+use crate::{Event, Instant, Node};
 
-/// Infohashes that wait for the caller, beside [`CrawlOptions::untaken`].
+/// Infohashes that wait for the caller, beside [`CrawlOptions::untaken`](field@CrawlOptions::untaken).
 pub(crate) const WAITING: usize = 256;
 
 /// How a crawl goes, for its caller to read.

@@ -10,7 +10,8 @@ use super::lookups::{Outcome, Sampled, Wants};
 use super::publications::ActivePublication;
 use crate::net::error::CallError;
 use crate::net::trace;
-use crate::{Event, LookupId, QueryError, QueryId, Sample};
+use crate::report::Sample;
+use crate::{Event, LookupId, QueryError, QueryId};
 
 impl Engine {
     /// Delivers all events of the node: to the callers that wait for them, or else to the subscribers.
@@ -87,6 +88,8 @@ impl Engine {
                 Wants::Peers(feed) => feed.end(Ok(outcome.clone())),
                 #[cfg(feature = "items")]
                 Wants::Versions(feed) => feed.end(Ok(outcome.clone())),
+                #[cfg(feature = "items")]
+                Wants::Newest(reply) => reply.end(Ok(outcome.item.clone())),
                 #[cfg(feature = "items")]
                 Wants::Torrent(reply) => reply.end(torrent(outcome)),
                 #[cfg(feature = "items")]

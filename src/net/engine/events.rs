@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::feed::FeedWriter;
-use crate::{Event, StateError};
+use crate::Event;
+use crate::state::StateError;
 
 /// Events that may wait in one subscription.
 pub(crate) const WAITING: usize = 1024;
@@ -108,7 +109,7 @@ pub enum BootstrapRefusal {
     /// The address is of a family that is off, or has no socket.
     #[error("its address family is off")]
     Family,
-    /// The [address policy](crate::Config::address_policy) refuses it.
+    /// The [address policy](field@crate::Config::address_policy) refuses it.
     #[error("the address policy refuses it")]
     Policy,
 }

@@ -8,12 +8,13 @@ use core::net::SocketAddr;
 use super::feed::FeedWriter;
 #[cfg(feature = "items")]
 use super::feed::Reply;
-use crate::net::error::CallError;
-use crate::{InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
 #[cfg(feature = "items")]
-use crate::{Item, ItemError, Salt, SecretKey, TorrentPointer};
+use crate::items::{Item, ItemError, Salt, SecretKey, TorrentPointer};
+use crate::net::error::CallError;
+use crate::report::{NodeInfo, Sample};
+use crate::{InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, PutError, Stored};
 
-/// What a lookup came to.
+/// What a lookup came to. Whether an announce or a put was stored is what [`stored`](Self::stored) returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -26,6 +27,18 @@ pub struct Outcome {
     /// The item that was found, of a mutable one the newest version; or that was put.
     #[cfg(feature = "items")]
     pub item: Option<Item>,
+}
+
+impl Outcome {
+    /// Returns where the announce or the put is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item, as
+    /// [`LookupReport::stored`] has it.
+    pub const fn stored(&self) -> Result<Stored, PutError> {
+        self.report.stored()
+    }
 }
 
 /// The answer of a single node to a query for a sample of infohashes (BEP 51).
@@ -54,14 +67,7 @@ impl Key {
     /// What is reported before the lookup has begun; `own` is our id.
     pub(crate) fn unstarted(&self, own: NodeId) -> LookupReport {
         let (kind, target) = match self {
-            Self::Lookup(Lookup::FindNode(target), _) => (LookupKind::FindNode, *target),
-            Self::Lookup(Lookup::GetPeers(infohash), _) => (LookupKind::GetPeers, (*infohash).into()),
-            Self::Lookup(Lookup::Scrape(infohash), _) => (LookupKind::Scrape, (*infohash).into()),
-            Self::Lookup(Lookup::Announce(infohash, _), _) => (LookupKind::Announce, (*infohash).into()),
-            #[cfg(feature = "items")]
-            Self::Lookup(Lookup::GetImmutable(target), _) => (LookupKind::Get, *target),
-            #[cfg(feature = "items")]
-            Self::Lookup(Lookup::GetMutable(key, salt), _) => (LookupKind::Get, key.target(salt.as_bytes())),
+            Self::Lookup(lookup, _) => (lookup.kind(), lookup.target()),
             #[cfg(feature = "items")]
             Self::Put(item, ..) => (LookupKind::Put, item.target()),
             Self::Bootstrap => (LookupKind::Bootstrap, own),
@@ -77,6 +83,9 @@ pub(crate) enum Wants {
     /// The versions of an item as they are found, each newer than the one before.
     #[cfg(feature = "items")]
     Versions(FeedWriter<Item, Outcome>),
+    /// The newest version of an item that is there at some time, or at the end of the lookup if that is earlier.
+    #[cfg(feature = "items")]
+    Newest(Reply<Option<Item>>),
     /// The newest version of an item, to put another one in its place.
     #[cfg(feature = "items")]
     Successor(Box<Successor>),
@@ -103,6 +112,8 @@ impl Wants {
             #[cfg(feature = "items")]
             Self::Versions(feed) => feed.end(Err(error)),
             #[cfg(feature = "items")]
+            Self::Newest(reply) => reply.end(Err(error)),
+            #[cfg(feature = "items")]
             Self::Successor(successor) => successor.put.end(Err(error)),
             #[cfg(feature = "items")]
             Self::Torrent(reply) => reply.end(Err(error)),
@@ -116,7 +127,7 @@ impl Successor {
     pub(crate) fn key(&self, found: &Outcome) -> Result<Key, CallError> {
         let old = found.item.as_ref().and_then(Item::seq);
         let seq = Item::next_seq(old).ok_or(ItemError::NoNextSeq)?;
-        let item = Item::sign(&self.secret, self.salt.as_bytes(), seq, &self.value)?;
+        let item = Item::sign(&self.secret, self.salt, seq, &self.value)?;
         Ok(Key::Put(Box::new(item), old, self.options))
     }
 }
@@ -160,7 +171,7 @@ impl ActiveLookup {
             #[cfg(feature = "items")]
             Wants::Versions(feed) => feed.extend(self.state.item.as_deref().cloned()),
             #[cfg(feature = "items")]
-            Wants::Successor(_) | Wants::Torrent(_) => {}
+            Wants::Newest(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
         }
         self.users.push((number, wants));
     }
@@ -175,13 +186,33 @@ impl ActiveLookup {
             match wants {
                 Wants::Peers(feed) => feed.push(peer),
                 #[cfg(feature = "items")]
-                Wants::Versions(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
+                Wants::Versions(_) | Wants::Newest(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
             }
         }
     }
 
     pub(crate) fn push_acknowledged(&mut self, node: SocketAddr) {
         self.state.acknowledged.push(node);
+    }
+
+    /// Has a caller wait for the newest version until its [wait ends](Self::end_wait), instead of for all of them.
+    #[cfg(feature = "items")]
+    pub(crate) fn limit_wait(&mut self, number: u64, reply: Reply<Option<Item>>) {
+        if let Some((_, wants)) = self.users.iter_mut().find(|(user, _)| *user == number) {
+            *wants = Wants::Newest(reply);
+        }
+    }
+
+    /// Ends the wait of a caller whose time has come, with the newest version so far.
+    #[cfg(feature = "items")]
+    pub(crate) fn end_wait(&mut self, number: u64) {
+        let place =
+            self.users.iter().position(|(user, wants)| *user == number && matches!(wants, Wants::Newest(_)));
+        if let Some(place) = place
+            && let (_, Wants::Newest(reply)) = self.users.remove(place)
+        {
+            reply.end(Ok(self.state.item.as_deref().cloned()));
+        }
     }
 
     /// Takes the best of the item's versions so far.

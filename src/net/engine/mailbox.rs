@@ -5,16 +5,20 @@ use alloc::collections::VecDeque;
 #[cfg(feature = "items")]
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+#[cfg(feature = "items")]
+use core::time::Duration;
 
 use super::crawls::SharedReport;
 use super::events::Subscriber;
 use super::feed::{FeedWriter, Reply};
 use super::lookups::{Key, Outcome, Sampled, Wants};
 use super::publications::Rounds;
+use crate::crawl::{CrawlOptions, Found};
 #[cfg(feature = "items")]
-use crate::Item;
+use crate::items::Item;
 use crate::net::error::CallError;
-use crate::{Announce, CrawlOptions, Found, InfoHash, Instant, LookupReport, Node, NodeId, Pong};
+use crate::report::Pong;
+use crate::{Announce, InfoHash, Instant, LookupReport, Node, NodeId};
 
 /// Commands that may wait for the loop; past that, calls are [`Busy`](CallError::Busy). Twice as many as may
 /// wait for a slot by default: callers who hand in that many at once are served.
@@ -39,6 +43,15 @@ pub(crate) enum Command {
         /// How it went, once it has ended.
         end: LookupEnd,
         reply: Reply<LookupReport>,
+    },
+    /// Has a caller wait for the newest version of an item no longer than for `within`.
+    #[cfg(feature = "items")]
+    Newest {
+        number: u64,
+        within: Duration,
+        /// How the lookup went, once it has ended.
+        end: LookupEnd,
+        reply: Reply<Option<Item>>,
     },
     Announce {
         number: u64,

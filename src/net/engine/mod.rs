@@ -15,6 +15,8 @@
 //! - `hosts`: bootstrap hosts, resolved and queried in turns
 
 use alloc::collections::BTreeMap;
+#[cfg(feature = "items")]
+use alloc::collections::BTreeSet;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -35,6 +37,7 @@ use self::queue::Queue;
 use self::shared::Shared;
 use super::clock::{Clock, SleepWatch};
 use super::counters::count;
+use super::error::CallError;
 use super::external::{Arrival, Channel};
 use super::sockets::batch::{BATCH, Datagrams};
 use super::sockets::send::{SendBatch, Sent};
@@ -42,7 +45,8 @@ use super::state::file::StateFile;
 use super::state::saver::Saver;
 use super::state::unclaimed::Saved;
 use super::trace::{self, event};
-use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId};
+use crate::report::Pong;
+use crate::{Family, Instant, LookupId, Node, PublicationId, QueryId};
 
 mod calls;
 mod commands;
@@ -108,6 +112,9 @@ pub(crate) struct Engine {
     pings: BTreeMap<QueryId, (u64, Reply<Pong>)>,
     samples: BTreeMap<QueryId, (u64, Reply<Sampled>)>,
     queue: Queue,
+    /// Callers that wait for the newest version of an item until some time.
+    #[cfg(feature = "items")]
+    waits: BTreeSet<(Instant, u64)>,
     crawls: BTreeMap<u64, ActiveCrawl>,
     /// Callers that wait until the node is ready.
     waiting_ready: Vec<Reply<()>>,
@@ -158,6 +165,8 @@ impl Engine {
             pings: BTreeMap::new(),
             samples: BTreeMap::new(),
             queue: Queue::new(),
+            #[cfg(feature = "items")]
+            waits: BTreeSet::new(),
             crawls: BTreeMap::new(),
             waiting_ready: Vec::new(),
             external: None,
@@ -371,7 +380,7 @@ impl Engine {
     }
 
     /// Switches the node off or on, or has it forget its address: the sockets are the caller's.
-    pub(crate) fn change_external(&mut self, change: Change) -> io::Result<()> {
+    pub(crate) fn change_external(&mut self, change: Change) -> Result<(), CallError> {
         match change {
             Change::Enable(enabled) => {
                 self.note_enabled(enabled);
@@ -380,9 +389,7 @@ impl Engine {
             Change::Rebind(None) => {
                 Family::ALL.into_iter().for_each(|family| self.on_network_changed(family));
             }
-            Change::Rebind(Some(_)) => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "the socket is not the node's own"));
-            }
+            Change::Rebind(Some(_)) => return Err(CallError::NoSocket),
         }
         Ok(())
     }
@@ -508,6 +515,8 @@ impl Engine {
         let unsent = (!self.send_batch.is_empty()).then_some(not_before);
         let next = self.deadline().map(|at| at.max(not_before)).into_iter().chain(unsent);
         let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
+        #[cfg(feature = "items")]
+        let watch = watch.into_iter().chain(self.waits.first().map(|&(at, _)| at));
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
         next.chain(others).min()
     }
@@ -531,6 +540,8 @@ impl Engine {
         self.deliver_events();
         self.serve_queue();
         let now = self.clock.now();
+        #[cfg(feature = "items")]
+        self.end_waits(now);
         self.crawls.values_mut().for_each(|crawl| crawl.go_on(now, &mut self.node));
         let Self { node, shared, hosts, subscribers, .. } = self;
         hosts.tend(node, now, |notice| publish(shared, subscribers, &notice));

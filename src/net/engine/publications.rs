@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::feed::FeedWriter;
-use crate::{Announce, InfoHash, LookupId, LookupReport};
+use crate::{Announce, InfoHash, LookupId, LookupReport, PutError, Stored};
 
 /// One republish of an announce or an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +15,22 @@ pub struct Republished {
     pub report: LookupReport,
     /// The torrent's peers that it found.
     pub peers: Vec<SocketAddr>,
-    /// The nodes that confirmed it. None if it has failed; or if it was spared, because nodes enough
-    /// hold the item (`LookupReport::copies`), or something stands in its way (`LookupReport::obstacle`).
+    /// The nodes that confirmed it. There are none if it has failed, if other nodes hold another version of the
+    /// item, or if it was spared because enough of them hold this one.
     pub acknowledged: Vec<SocketAddr>,
+}
+
+impl Republished {
+    /// Returns where the announce or the item is stored; a republish that was spared, because enough nodes hold the
+    /// item, counts as stored.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item, as
+    /// [`LookupReport::stored`] has it.
+    pub const fn stored(&self) -> Result<Stored, PutError> {
+        self.report.stored()
+    }
 }
 
 /// What a holder gets of it.

@@ -13,10 +13,12 @@ use super::feed::Reply;
 use super::lookups::{ActiveLookup, Key, Sampled};
 #[cfg(feature = "items")]
 use super::publications::Rounds;
+use crate::errors::{ContactError, Limit, PublishError};
 #[cfg(feature = "items")]
-use crate::Item;
+use crate::items::Item;
 use crate::net::error::CallError;
-use crate::{Limit, Lookup, NodeId, Pong, StartError};
+use crate::report::Pong;
+use crate::{Lookup, NodeId, StartError};
 
 /// Calls that wait at most, unless the builder says otherwise: enough for a client that looks up each of some
 /// thousand torrents or keys; at less than a kilobyte each they take a few megabytes at most.
@@ -43,7 +45,7 @@ pub(crate) enum Call {
 }
 
 /// A call that has not begun, and why.
-pub(crate) type Refused<E> = (Call, E);
+pub(crate) type Refused = (Call, CallError);
 
 /// Calls that wait.
 pub(crate) struct Queue {
@@ -55,7 +57,7 @@ pub(crate) struct Queue {
 
 struct Line {
     /// What the node said when it had no slot.
-    refusal: StartError,
+    refusal: CallError,
     /// Calls by their numbers, and so in the order in which they came.
     calls: BTreeMap<u64, Call>,
 }
@@ -78,12 +80,15 @@ impl Call {
     fn needs(&self) -> &'static [Limit] {
         match self {
             Self::Lookup(lookup) => match lookup.key {
-                Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Lookups],
+                Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Traversals],
                 #[cfg(feature = "items")]
                 Key::Put(..) | Key::Lookup(Lookup::GetImmutable(_) | Lookup::GetMutable(..), _) => {
-                    &[Limit::OwnItems, Limit::OwnChunks, Limit::Lookups]
+                    &[Limit::OwnItems, Limit::OwnChunks, Limit::Traversals]
                 }
-                _ => &[Limit::Lookups],
+                Key::Bootstrap
+                | Key::Lookup(Lookup::FindNode(_) | Lookup::GetPeers(_) | Lookup::Announce(..), _) => {
+                    &[Limit::Traversals]
+                }
             },
             Self::Ping { .. } | Self::AddNode(_) => &[Limit::Queries],
             Self::Sample { .. } => &[Limit::Samplings, Limit::Queries],
@@ -125,28 +130,23 @@ impl Queue {
     }
 
     /// Why a newcomer has to wait: for whoever waits already.
-    pub(crate) fn before(&self, call: &Call) -> Option<StartError> {
-        call.needs().iter().find_map(|limit| Some(self.lines.get(limit)?.refusal))
+    pub(crate) fn before(&self, call: &Call) -> Option<CallError> {
+        call.needs().iter().find_map(|limit| Some(self.lines.get(limit)?.refusal.clone()))
     }
 
     /// Has a call wait that was refused, if it is worth waiting for that, and there is room.
-    pub(crate) fn push(
-        &mut self,
-        number: u64,
-        call: Call,
-        refusal: StartError,
-    ) -> Result<(), Refused<CallError>> {
-        let Some(limit) = passing(refusal).filter(|_| self.most > 0) else {
-            return Err((call, refusal.into()));
+    pub(crate) fn push(&mut self, number: u64, call: Call, refusal: CallError) -> Result<(), Refused> {
+        let Some((limit, size)) = passing(&refusal).filter(|_| self.most > 0) else {
+            return Err((call, refusal));
         };
         if self.len >= self.most {
-            return Err((call, CallError::QueueFull { error: refusal, most: self.most }));
+            return Err((call, CallError::QueueFull { limit, size, most: self.most }));
         }
         self.put(limit, number, call, refusal);
         Ok(())
     }
 
-    pub(crate) fn put(&mut self, limit: Limit, number: u64, call: Call, refusal: StartError) {
+    pub(crate) fn put(&mut self, limit: Limit, number: u64, call: Call, refusal: CallError) {
         let line = self.lines.entry(limit).or_insert(Line { refusal, calls: BTreeMap::new() });
         line.calls.insert(number, call);
         self.len += 1;
@@ -159,10 +159,14 @@ impl Queue {
     }
 }
 
-/// The limit that a call has run into, where it is one that is soon out of the way.
-pub(crate) fn passing(refusal: StartError) -> Option<Limit> {
-    match refusal {
-        StartError::Full { limit, .. } if limit.is_passing() => Some(limit),
+/// The limit that a call has run into, where it is one that is soon out of the way, and its size.
+pub(crate) fn passing(refusal: &CallError) -> Option<(Limit, usize)> {
+    match *refusal {
+        CallError::Start(StartError::Full { limit, size })
+        | CallError::Contact(ContactError::Full { limit, size })
+        | CallError::Publish(PublishError::Full { limit, size }) => {
+            limit.is_passing().then_some((limit, size))
+        }
         _ => None,
     }
 }

@@ -8,8 +8,9 @@ use super::feed::{Feed, FeedReader, feed};
 use super::mailbox::Command;
 use super::*;
 use crate::net::resolve::Resolver;
+use crate::state::SavedAnnounce;
 use crate::wire::Message;
-use crate::{Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
+use crate::{Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM};
 
 /// An engine in no loop, and what subscribers get of it.
 fn engine() -> (Engine, FeedReader<NetEvent, ()>) {

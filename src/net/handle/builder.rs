@@ -116,7 +116,7 @@ impl Builder {
     ///
     /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
     /// anew, after a sleep of the host and a [`rebind`](DhtHandle::rebind). Of more addresses than
-    /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
+    /// [`Limits::bootstraps`](field@crate::Limits::bootstraps) some are asked at a time, in turns. A host that
     /// may not be asked is reported ([`NetEvent::BootstrapRefused`](crate::net::NetEvent::BootstrapRefused)).
     pub fn bootstrap<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.bootstrap = hosts.into_iter().map(Into::into).collect();

@@ -59,6 +59,16 @@ impl<T> Call<T> {
         Self { reply, lease: None }
     }
 
+    /// Asks the engine for the result of what was started before, which is given up with this call.
+    #[cfg(feature = "items")]
+    pub(super) fn follow_up(
+        shared: &Shared,
+        lease: Option<Lease>,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Self {
+        Self { lease, ..Self::ask(shared, command) }
+    }
+
     /// Asks the engine for a query to another node, which is cancelled if nobody waits for it.
     pub(super) fn query(shared: &Arc<Shared>, command: impl FnOnce(u64, Reply<T>) -> Command) -> Self {
         Self::leased(shared, Resource::Query, command)

@@ -11,13 +11,13 @@ use std::time::Instant as StdInstant;
 use futures_core::Stream;
 
 use super::iter::Iter;
+use crate::crawl::{CrawlOptions, CrawlReport, Found};
 use crate::net::engine::crawls::{SharedReport, WAITING};
 use crate::net::engine::feed::{Feed, FeedReader, feed};
 use crate::net::engine::mailbox::{Command, Resource};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::engine::watch::lock;
 use crate::net::error::CallError;
-use crate::{CrawlOptions, CrawlReport, Found};
 
 /// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](crate::net::DhtHandle::crawl).
 ///

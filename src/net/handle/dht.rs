@@ -15,6 +15,7 @@ use super::crawl::Crawl;
 use super::events::NetEvents;
 use super::lookup::LookupHandle;
 use super::recurring::{Announcement, Recurring};
+use crate::crawl::CrawlOptions;
 use crate::net::counters::LoopStats;
 use crate::net::engine::feed::feed;
 use crate::net::engine::lookups::{Key, Sampled, Wants};
@@ -22,10 +23,9 @@ use crate::net::engine::mailbox::{Change, Command};
 use crate::net::engine::shared::Shared;
 use crate::net::metrics::Metrics;
 use crate::net::sockets::driver::Ending;
-use crate::{
-    Announce, CrawlOptions, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
-    Stats,
-};
+use crate::report::{NodeInfo, Pong};
+use crate::stats::Stats;
+use crate::{Announce, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId};
 
 /// A running node, and its one owner. It can do all that a [`DhtHandle`] can.
 ///
@@ -139,8 +139,9 @@ impl DhtHandle {
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-    /// or so, and [`start_announcing`](Self::start_announcing) repeats it. The [`Outcome`](crate::net::Outcome) tells who
-    /// acknowledged; the lookup yields the torrent's other peers by the way.
+    /// or so, and [`start_announcing`](Self::start_announcing) repeats it.
+    /// [`Outcome::stored`](crate::net::Outcome::stored) says whether it is stored; the lookup yields the torrent's
+    /// other peers by the way.
     ///
     /// [`StartError::PortZero`](crate::StartError::PortZero) if the port is 0.
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> LookupHandle {
@@ -148,18 +149,18 @@ impl DhtHandle {
     }
 
     /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
-    /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
+    /// again every [`Config::announce_interval`](field@crate::Config::announce_interval), as
     /// [`Node::start_announcing`] does. Thousands of them are spread evenly.
     ///
     /// A torrent has one announce: callers with the same torrent share it, and of those that are left
     /// the last one to come says what is announced.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was saved
-    /// goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks
-    /// for again is not announced. An announcement that is dropped before the node ends counts as
-    /// given up: to have it go on after the next start, [`shutdown`](Dht::shutdown) comes first.
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was
+    /// saved goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks for
+    /// again is not announced. An announcement that is dropped before the node ends counts as given up: to have it go
+    /// on after the next start, [`shutdown`](Dht::shutdown) comes first.
     ///
-    /// A [`StartError`](crate::StartError) if too many are kept up or the port is 0.
+    /// A [`PublishError`](crate::errors::PublishError) if too many are kept up or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {
         Recurring::start(&self.shared, infohash, |number, rounds| Command::Announce {
             number,
@@ -187,7 +188,8 @@ impl DhtHandle {
 
     /// Asks the node at `addr` whether it is there.
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer.
+    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
     pub fn ping(&self, addr: SocketAddr) -> Call<Pong> {
         Call::query(&self.shared, |number, reply| Command::Ping { number, addr, reply })
     }
@@ -195,13 +197,14 @@ impl DhtHandle {
     /// Asks the node at `addr` for a sample of the infohashes that it stores peers of, and for the
     /// nodes that it knows closest to `target` (BEP 51).
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer.
+    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
     pub fn sample_infohashes(&self, addr: SocketAddr, target: NodeId) -> Call<Sampled> {
         Call::query(&self.shared, |number, reply| Command::Sample { number, addr, target, reply })
     }
 
     /// Asks node after node for samples of their infohashes (BEP 51), as a
-    /// [`Crawler`](crate::Crawler) does, for as long as the [`Crawl`] lives.
+    /// [`Crawler`](crate::crawl::Crawler) does, for as long as the [`Crawl`] lives.
     pub fn crawl(&self, options: CrawlOptions) -> Crawl {
         Crawl::start(&self.shared, options)
     }
@@ -276,7 +279,7 @@ impl DhtHandle {
     ///
     /// [`CallError::Io`](crate::net::CallError::Io) with the system's error. If `addr` cannot be bound, the socket
     /// stays where it is; without an address it is tried again by and by.
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if `addr` is of a family that is off, or the
+    /// [`CallError::NoSocket`](crate::net::CallError::NoSocket) if `addr` is of a family that is off, or the
     /// socket is not the node's own.
     pub fn rebind(&self, addr: Option<SocketAddr>) -> Call<()> {
         Call::ask(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))
@@ -296,7 +299,7 @@ impl DhtHandle {
     }
 
     /// Our id in the DHT of this family, which changes with our external address
-    /// ([`Config::secure_ids`](crate::Config::secure_ids)).
+    /// ([`Config::secure_ids`](field@crate::Config::secure_ids)).
     pub fn id(&self, family: Family) -> Call<NodeId> {
         self.with(move |node, _| node.id(family))
     }
@@ -343,7 +346,7 @@ impl DhtHandle {
 
     /// The peers of a torrent that announced themselves to us.
     pub fn stored_peers(&self, infohash: InfoHash) -> Call<Vec<SocketAddr>> {
-        self.with(move |node, _| node.peers(infohash).collect())
+        self.with(move |node, _| node.stored_peers(infohash).collect())
     }
 }
 

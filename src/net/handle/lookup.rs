@@ -15,6 +15,8 @@ use futures_core::Stream;
 use super::call::Call;
 use super::iter::Iter;
 use crate::LookupReport;
+#[cfg(feature = "items")]
+use crate::items::Item;
 use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
 use crate::net::engine::lookups::{Key, Outcome, Wants};
 use crate::net::engine::mailbox::{Command, Resource};
@@ -40,7 +42,8 @@ pub struct LookupHandle<T = SocketAddr> {
     findings: FeedReader<T, Outcome>,
     number: u64,
     shared: Arc<Shared>,
-    _lease: Option<Lease>,
+    #[cfg_attr(not(feature = "items"), expect(dead_code, reason = "its drop ends the share of the lookup"))]
+    lease: Option<Lease>,
 }
 
 impl<T> LookupHandle<T> {
@@ -54,14 +57,14 @@ impl<T> LookupHandle<T> {
         let command = Command::Lookup { number, key, wants: wants(writer) };
         let is_sent = shared.send(command, |error| findings.refuse(error));
         let lease = is_sent.then(|| Lease::new(shared, Resource::Lookup(number)));
-        Self { findings, number, shared: Arc::clone(shared), _lease: lease }
+        Self { findings, number, shared: Arc::clone(shared), lease }
     }
 
     /// A lookup that is refused at once.
     #[cfg(feature = "items")]
     pub(super) fn refused(shared: &Arc<Shared>, error: CallError) -> Self {
         let findings = FeedReader::ended(Err(error));
-        Self { findings, number: 0, shared: Arc::clone(shared), _lease: None }
+        Self { findings, number: 0, shared: Arc::clone(shared), lease: None }
     }
 
     /// Awaits what is found next; `Ok(None)` once the lookup has ended. Nothing is lost if the future is dropped.
@@ -121,6 +124,22 @@ impl<T: Send + 'static> LookupHandle<T> {
         let (number, findings) = (self.number, self.findings.share());
         let end = Box::new(move || findings.with(Feed::end));
         Call::ask(&self.shared, |reply| Command::Report { number, end, reply })
+    }
+}
+
+#[cfg(feature = "items")]
+impl LookupHandle<Item> {
+    /// Returns the newest version that was seen once `within` has passed, or the lookup has ended before: of a mutable
+    /// item that is usually there long before the slowest nodes, which the lookup itself waits for. `None` if none was
+    /// seen by then. Of an immutable item it returns the first copy, at once.
+    ///
+    /// A node that answers later may have had a newer version. Before the next one is put, the put looks again.
+    pub fn newest_within(self, within: Duration) -> Call<Option<Item>> {
+        let findings = self.findings.share();
+        let end = Box::new(move || findings.with(Feed::end));
+        let number = self.number;
+        let command = |reply| Command::Newest { number, within, end, reply };
+        Call::follow_up(&self.shared, self.lease, command)
     }
 }
 

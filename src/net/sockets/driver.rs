@@ -10,6 +10,7 @@ use crate::net::counters::count;
 use crate::net::engine::feed::Reply;
 use crate::net::engine::mailbox::Change;
 use crate::net::engine::{Engine, FAREWELL};
+use crate::net::error::CallError;
 use crate::{Family, Instant};
 
 /// The most commands that one turn executes.
@@ -164,13 +165,13 @@ impl<F: SocketFactory> Driver<F> {
         for _ in 0..COMMANDS {
             let Some(command) = self.engine.shared.next_command() else { return false };
             if let Some((change, reply)) = self.engine.obey(command) {
-                reply.end(self.change(change).map_err(Into::into));
+                reply.end(self.change(change));
             }
         }
         true
     }
 
-    fn change(&mut self, change: Change) -> io::Result<()> {
+    fn change(&mut self, change: Change) -> Result<(), CallError> {
         if self.engine.is_external() {
             return self.engine.change_external(change);
         }

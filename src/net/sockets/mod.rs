@@ -23,6 +23,7 @@ use self::socket::{Received, Receiver};
 use crate::net::engine::Engine;
 use crate::net::engine::events::NetEvent;
 use crate::net::engine::mailbox::Change;
+use crate::net::error::CallError;
 use crate::net::resolve::Backoff;
 use crate::{Family, Instant};
 
@@ -226,11 +227,11 @@ impl<F: SocketFactory> Sockets<F> {
     }
 
     /// Executes a command about the sockets.
-    pub(crate) fn change(&mut self, engine: &mut Engine, change: Change) -> io::Result<()> {
+    pub(crate) fn change(&mut self, engine: &mut Engine, change: Change) -> Result<(), CallError> {
         match change {
             Change::Enable(true) if !engine.is_enabled() => {
                 engine.note_enabled(true);
-                self.reopen_all(engine)
+                Ok(self.reopen_all(engine)?)
             }
             Change::Enable(false) if engine.is_enabled() => {
                 engine.note_enabled(false);
@@ -247,7 +248,7 @@ impl<F: SocketFactory> Sockets<F> {
                 for slot in self.families.iter().flatten().filter(|slot| slot.open.is_some()) {
                     engine.on_network_changed(Family::of(&slot.addr));
                 }
-                result
+                Ok(result?)
             }
             Change::Rebind(None) => Ok(()),
             Change::Rebind(Some(addr)) => self.move_to(engine, addr),
@@ -280,11 +281,9 @@ impl<F: SocketFactory> Sockets<F> {
             .inspect_err(|error| slot.give_up(engine, error.to_string()))
     }
 
-    fn move_to(&mut self, engine: &mut Engine, to: SocketAddr) -> io::Result<()> {
+    fn move_to(&mut self, engine: &mut Engine, to: SocketAddr) -> Result<(), CallError> {
         let family = Family::of(&to);
-        let Some(slot) = &mut self.families[family.index()] else {
-            return Err(io::Error::new(ErrorKind::Unsupported, "this address family is off"));
-        };
+        let Some(slot) = &mut self.families[family.index()] else { return Err(CallError::NoSocket) };
         if !engine.is_enabled() {
             (slot.addr, slot.any_port) = (to, to.port() == 0);
             return Ok(());
@@ -309,7 +308,7 @@ impl<F: SocketFactory> Sockets<F> {
                 if slot.open.is_none() && slot.retry_at.is_none() {
                     let _ = self.reopen(engine, family);
                 }
-                Err(error)
+                Err(error.into())
             }
         }
     }

@@ -16,7 +16,8 @@ use super::lock::StateLock;
 use super::unclaimed::Saved;
 use crate::net::io_error::IoError;
 use crate::node::persist::format::{add_unclaimed, resembles_state};
-use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
+use crate::state::{Restored, State, StateError};
+use crate::{Config, Family, Instant, Node, Storage};
 
 /// How often a running node saves its state.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);

@@ -4,10 +4,16 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::node::persist::format::Unclaimed;
-use crate::{Announce, InfoHash, Instant, Node, PublicationId, SavedAnnounce, StartError};
 #[cfg(feature = "items")]
-use crate::{Item, NodeId, SavedItem};
+use crate::NodeId;
+use crate::errors::PublishError;
+#[cfg(feature = "items")]
+use crate::items::Item;
+use crate::node::persist::format::Unclaimed;
+use crate::state::SavedAnnounce;
+#[cfg(feature = "items")]
+use crate::state::SavedItem;
+use crate::{Announce, InfoHash, Instant, Node, PublicationId};
 
 /// The announces and items of a saved state. None is republished before a caller claims it: they last as long as
 /// their handles, and those have ended with the earlier node.
@@ -20,7 +26,7 @@ pub(crate) struct Saved {
     elapsed: Duration,
     /// When the state was read.
     at: Instant,
-    /// The most that a state holds ([`Limits::publications`](crate::Limits::publications)).
+    /// The most that a state holds ([`Limits::publications`](field@crate::Limits::publications)).
     room: usize,
 }
 
@@ -107,7 +113,7 @@ impl Saved {
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.announces.get(&infohash) {
             Some(saved) if saved.announce == announce => node.restore_announce(now, saved, elapsed),
@@ -124,7 +130,7 @@ impl Saved {
         node: &mut Node,
         now: Instant,
         item: &Item,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.items.get(&item.target()) {
             Some(saved) if saved.item == *item => node.restore_item(now, saved, elapsed),

@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::node::Node;
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::error::{StartError, StoreError};
+use crate::node::api::error::{ContactError, PublishError, StartError, StoreError};
 use crate::node::api::event::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
@@ -29,9 +29,9 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
-    /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
-    pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`] if
+    /// [`Limits::inflight`](field@crate::Limits::inflight) queries are in flight.
+    pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), ContactError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
 
@@ -40,16 +40,16 @@ impl<S: Storage> Node<S> {
     /// Saved nodes are pinged at about 25 a second and count as nodes only once they answer; until then
     /// lookups start from them, and query bootstrap hosts only if none of them answers. Nodes are skipped if
     /// they are known already, refused by the address policy, or past
-    /// [`Limits::nodes_v4`](crate::Limits::nodes_v4) and [`nodes_v6`](crate::Limits::nodes_v6). The ids of
-    /// this node are set when it is created: [`Config::id`](crate::Config::id) and
-    /// [`Config::id_v6`](crate::Config::id_v6).
+    /// [`Limits::nodes_v4`](field@crate::Limits::nodes_v4) and [`nodes_v6`](field@crate::Limits::nodes_v6). The ids of
+    /// this node are set when it is created: [`Config::id`](field@crate::Config::id) and
+    /// [`Config::id_v6`](field@crate::Config::id_v6).
     ///
     /// Saved announcements are resumed, each at its place in the interval: what was announced ten minutes
     /// ago, `elapsed` included, is due in five, and what was overdue is due now. They get new ids;
     /// [`start_announcing`](Self::start_announcing) for the same torrent returns the id and changes nothing
     /// else, and [`announcements`](Self::announcements) lists all of them, so that those no longer needed can
     /// be [stopped](Self::stop_announcing). Announcements are skipped if their torrent is announced already,
-    /// or past [`Limits::publications`](crate::Limits::publications). To choose which of them to resume, pass
+    /// or past [`Limits::publications`](field@crate::Limits::publications). To choose which of them to resume, pass
     /// the state [without](State::without_announces) them and use
     /// [`restore_announce`](Self::restore_announce).
     ///
@@ -72,7 +72,7 @@ impl<S: Storage> Node<S> {
         now: Instant,
         saved: &SavedAnnounce,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
@@ -90,7 +90,7 @@ impl<S: Storage> Node<S> {
         now: Instant,
         saved: &SavedItem,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
     }
 
@@ -101,14 +101,14 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if there are
-    /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
+    /// [`ContactError::AddressRefused`], or [`ContactError::Full`] if there are
+    /// [`Limits::bootstraps`](field@crate::Limits::bootstraps) already.
     pub fn add_bootstrap(
         &mut self,
         now: Instant,
         addr: SocketAddr,
         kind: BootstrapKind,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), ContactError> {
         self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
     }
 
@@ -124,7 +124,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn bootstrap(&mut self, now: Instant) -> Result<LookupId, StartError> {
         self.core.bootstrap(&mut self.storage.memory(), now)
     }
@@ -133,7 +133,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn find_node(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::FindNode(target), &options)
@@ -146,7 +146,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`].
+    /// [`StartError::Full`] or [`StartError::Disabled`].
     pub fn get_peers(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::GetPeers(infohash), &options)
@@ -154,12 +154,13 @@ impl<S: Storage> Node<S> {
 
     /// Looks up the peers of a torrent and announces this node's host as one of them.
     ///
+    /// [`LookupReport::stored`](crate::LookupReport::stored) says at the end whether any node has stored it.
     /// Within five minutes of an earlier lookup of the torrent its tokens are reused, without a second
     /// lookup.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::PortZero`].
+    /// [`StartError::PortZero`], [`StartError::Full`] or [`StartError::Disabled`].
     pub fn announce(
         &mut self,
         now: Instant,
@@ -171,7 +172,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Announces a peer soon, and again every
-    /// [`Config::announce_interval`](crate::Config::announce_interval), until
+    /// [`Config::announce_interval`](field@crate::Config::announce_interval), until
     /// [`stop_announcing`](Self::stop_announcing).
     ///
     /// Each republish is an ordinary announce that the node starts by itself: it reports peers,
@@ -182,8 +183,8 @@ impl<S: Storage> Node<S> {
     ///
     /// Republishes start once the node is [ready](Self::is_ready), the newest publication first. While fewer
     /// than 64 publications wait for their first one, those start at once, in up to half of
-    /// [`Limits::lookups`](crate::Limits::lookups). All others are spread evenly over the interval: only a
-    /// few run at a time, as many as [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By
+    /// [`Limits::traversals`](field@crate::Limits::traversals). All others are spread evenly over the interval: only a
+    /// few run at a time, as many as [`Config::new_endpoints`](field@crate::Config::new_endpoints) sustains. By
     /// default that is one in 1.3 s, or 700 announces in 15 minutes, in one family, and half as many in both;
     /// with more publications the interval grows for all alike. A lookup of the user takes the slot of a
     /// republish if no other is free, but, if there are four times as many slots as a lookup needs, not that
@@ -197,15 +198,15 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications),
-    /// [`StartError::PortZero`], or [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups)
-    /// are too few for any republish.
+    /// [`PublishError::Full`] past [`Limits::publications`](field@crate::Limits::publications),
+    /// [`PublishError::PortZero`], or [`PublishError::TooSmall`] if
+    /// [`Limits::traversals`](field@crate::Limits::traversals) are too few for any republish.
     pub fn start_announcing(
         &mut self,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.core.start_announcing(&mut self.storage.memory(), now, infohash, announce, None)
     }
 
@@ -222,7 +223,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn get_immutable(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -234,17 +235,18 @@ impl<S: Storage> Node<S> {
     /// [`item`](Self::item) returns the newest of all versions that nodes returned under a valid signature;
     /// each of them is reported as an [`Event::ItemFound`](crate::Event::ItemFound).
     ///
-    /// The lookup waits for the closest nodes until they answer or [time out](crate::LookupOptions::timeout),
-    /// since the slowest may be the only one with the newest version.
+    /// The lookup waits for the closest nodes until they answer or [time out](field@crate::LookupOptions::timeout),
+    /// since the slowest may be the only one with the newest version. Who does not want to wait for them takes
+    /// the [`item`](Self::item) so far after some time of its own, and [cancels](Self::cancel) the lookup.
     ///
-    /// To replace the item found, [`Item::sign`](crate::Item::sign) one with the
-    /// [next](crate::Item::next_seq) number after [`LookupReport::seq`](crate::LookupReport::seq), then
+    /// To replace the item found, [`Item::sign`](crate::items::Item::sign) one with the
+    /// [next](crate::items::Item::next_seq) number after [`ItemReport::seq`](crate::items::ItemReport::seq), then
     /// [`put`](Self::put) it with that `seq` as `cas`. The put queries the nodes again, first and at once
     /// those that answered this lookup.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn get_mutable(&mut self, now: Instant, key: PublicKey, salt: Salt) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -253,26 +255,27 @@ impl<S: Storage> Node<S> {
 
     /// Stores an item at the nodes closest to its target (BEP 44), which keep it for two hours.
     ///
-    /// The [`LookupReport`](crate::LookupReport) counts how many nodes stored it and how many refused.
+    /// [`LookupReport::stored`](crate::LookupReport::stored) says at the end whether it is stored, or why not.
     ///
     /// An immutable item is sent to each node as soon as that is known to be among the closest; within five
     /// minutes of an earlier put of the item the tokens of that put are reused, without a second lookup.
     /// Before a mutable item is put, all nodes that may hold a version are queried, as in
     /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer version, or
-    /// another value under the same number, the item is sent to nobody, and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) says so. A node that refuses the item
-    /// because of a version it holds is not replaced by a farther one.
+    /// another value under the same number, the item is sent to nobody, and `stored` is
+    /// [`PutError::Superseded`](crate::PutError::Superseded) or [`PutError::Conflict`](crate::PutError::Conflict).
+    /// A node that refuses the item because of a version it holds is not replaced by a farther one.
     ///
     /// With `cas` ("compare and swap") the item replaces the version of that sequence number and no other. If
-    /// the newest version found has another number, nothing is stored, the obstacle says so, and all nodes
-    /// that returned a version are counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch).
+    /// the newest version found has another number, nothing is stored
+    /// ([`PutError::CasMismatch`](crate::PutError::CasMismatch)), and all nodes that returned a version are counted
+    /// in [`Refusals::cas_mismatch`](crate::report::Refusals::cas_mismatch).
     /// Nodes that hold that version compare again when they store. Nodes that hold no version store the item
     /// unconditionally, and so do those with an older one, which missed a version. `cas` has no effect on an
     /// immutable item.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] or [`StartError::TooSmall`].
+    /// [`StartError::Full`], [`StartError::TooSmall`] or [`StartError::Disabled`].
     #[cfg(feature = "items")]
     pub fn put(&mut self, now: Instant, item: &Item, cas: Option<i64>) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -283,7 +286,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`].
+    /// [`StartError`], whichever variant applies to the lookup and its options.
     #[cfg(feature = "items")]
     pub fn put_with(
         &mut self,
@@ -295,7 +298,9 @@ impl<S: Storage> Node<S> {
         self.core.put(&mut self.storage.memory(), now, item, cas, options)
     }
 
-    /// Stores an item soon, and again every hour (BEP 44), until [`stop_publishing`](Self::stop_publishing).
+    /// Stores an item soon, and again every
+    /// [`ItemConfig::publish_interval`](field@crate::items::ItemConfig::publish_interval), an hour by default (BEP
+    /// 44), until [`stop_publishing`](Self::stop_publishing).
     ///
     /// Anybody may publish items that others signed.
     ///
@@ -304,12 +309,13 @@ impl<S: Storage> Node<S> {
     /// there are more than eight, all of the closest among them, nothing is stored (BEP 44), and the next
     /// republish comes after half the time and stores the item in any case. If a newer version or another
     /// value of the same number is found, at first or later, nothing is stored either:
-    /// [`PublicationInfo::newest`](crate::PublicationInfo::newest) and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) say so.
+    /// [`PublicationInfo::newest`](crate::items::PublicationInfo::newest) and
+    /// [`LookupReport::stored`](crate::LookupReport::stored) say so.
     ///
-    /// Published items leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be published,
-    /// whatever their length.
+    /// Published items leave a quarter of [`ItemLimits::own`](field@crate::items::ItemLimits::own) and
+    /// [`ItemLimits::own_chunks`](field@crate::items::ItemLimits::own_chunks) to lookups: by default 192 may be
+    /// published, whatever their length; [`Limits::publications`](method@crate::Limits::publications) makes room for
+    /// more.
     ///
     /// Published items are part of a [`snapshot`](Self::snapshot_into), without any secret. There is one item
     /// for each target: publishing one with a higher sequence number replaces it; the publication keeps its
@@ -317,11 +323,12 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three
-    /// quarters, or if lookups hold the memory; [`StartError::StaleItem`] if a newer item is published;
-    /// [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups) are too few for any republish.
+    /// [`PublishError::Full`] past [`Limits::publications`](field@crate::Limits::publications) or those three
+    /// quarters, or if lookups hold the memory; [`PublishError::StaleItem`] if a newer item is published;
+    /// [`PublishError::TooSmall`] if [`Limits::traversals`](field@crate::Limits::traversals) are too few for any
+    /// republish.
     #[cfg(feature = "items")]
-    pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, StartError> {
+    pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, PublishError> {
         self.core.start_publishing(&mut self.storage.memory(), now, item, None)
     }
 
@@ -337,7 +344,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`].
+    /// [`StartError`], whichever variant applies to the lookup and its options.
     pub fn lookup(
         &mut self,
         now: Instant,
@@ -351,9 +358,9 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
-    /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
-    pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`] if
+    /// [`Limits::inflight`](field@crate::Limits::inflight) queries are in flight.
+    pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, ContactError> {
         self.core.ping(&mut self.storage.memory(), now, addr.into())
     }
 
@@ -391,8 +398,8 @@ impl<S: Storage> Node<S> {
     /// Makes the node stop or resume answering queries (BEP 43).
     ///
     /// A read-only node says so in its own queries. The initial value is
-    /// [`Config::read_only`](crate::Config::read_only). The call has no effect if nothing changes, and none if
-    /// there is no memory for [`replies`](crate::Limits::replies).
+    /// [`Config::read_only`](field@crate::Config::read_only). The call has no effect if nothing changes, and none if
+    /// there is no memory for [`replies`](field@crate::Limits::replies).
     ///
     /// Responses that wait to be polled are dropped. Nodes that know this one learn of the change from its
     /// next query to them.

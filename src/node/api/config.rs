@@ -1,9 +1,10 @@
-//! Behaviour and capacity of a node: [`Config`] and [`Limits`], each default with its reason.
+//! Behaviour of a node: [`Config`], each default with its reason.
 
 use core::time::Duration;
 
 use crate::base::addr::{AddressPolicy, Family};
 use crate::base::id::NodeId;
+use crate::guard::rate::RateLimit;
 use crate::lookup::LookupOptions;
 
 /// The size in bytes of the largest datagram a node sends, which is the minimum buffer size for
@@ -15,11 +16,13 @@ pub const MAX_DATAGRAM: usize = 1472;
 
 /// Behaviour of a node.
 ///
+/// Each field has a setter of its name, which may be used in constants.
+///
 /// ```
 /// use dht_proto::Config;
 ///
-/// let mut config = Config::default();
-/// config.read_only = true;
+/// const CONFIG: Config = Config::DEFAULT.ipv6(false).read_only(true);
+/// assert!(CONFIG.ipv4 && !CONFIG.ipv6);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -47,21 +50,16 @@ pub struct Config {
     /// The client and version in every message sent; four bytes, because one deployed family of nodes reads
     /// no other length (BEP 20).
     pub version: [u8; 4],
-    /// The sustained number of queries per second that are answered to one source. Default: 5.
-    pub queries_per_source: u32,
-    /// The number of queries in a burst that are answered to one source. Default: 50.
-    pub source_burst: u32,
-    /// The sustained number of queries per second that are sent to one endpoint, by all lookups and
-    /// maintenance together; 0 counts as 1, [`u32::MAX`] as no limit. Queries past it wait while other
-    /// destinations are served. Default: 2, as many as mldht answers.
-    pub queries_per_node: u32,
-    /// The number of queries in a burst that are sent to one endpoint, 1..=15. Default: 6; mldht answers 10.
-    pub node_burst: u32,
-    /// The sustained number of new endpoints per second that are contacted, which keeps the address
-    /// translation tables of home routers from overflowing. Default: 25.
-    pub new_endpoints: u32,
-    /// The number of new endpoints in a burst that are contacted. Default: 100, two lookups.
-    pub new_endpoints_burst: u32,
+    /// The queries per second that are answered to one source, and how many at once. Default: 5 and 50.
+    pub queries_per_source: RateLimit,
+    /// The queries per second that are sent to one endpoint, by all lookups and maintenance together, and how
+    /// many at once. A rate of 0 counts as 1, [`u32::MAX`] as no limit; the burst is 1..=15. Queries past it
+    /// wait while other destinations are served. Default: 2, as many as mldht answers, and 6, of the 10 that
+    /// mldht answers.
+    pub queries_per_node: RateLimit,
+    /// The new endpoints per second that are contacted, and how many at once, which keeps the address
+    /// translation tables of home routers from overflowing. Default: 25 and 100, two lookups.
+    pub new_endpoints: RateLimit,
     /// Bytes per minute that a subnet (/24, /56) is sent before one of its addresses has proved that it
     /// receives them; past that, three times what it sends. All such subnets together have ten times as much
     /// a minute, and a quarter of what they send, beyond three times what they send. An item goes to one of
@@ -87,25 +85,6 @@ pub struct Config {
     /// tenth; less than a minute counts as a minute, more than a day as a day. Default: 15 minutes, because
     /// most nodes keep a peer for 30 (BEP 5 names no time).
     pub announce_interval: Duration,
-    /// The time after its last put at which an item expires. Default: 2 hours, as in BEP 44; publishers
-    /// repeat the put every hour.
-    #[cfg(feature = "items")]
-    pub item_ttl: Duration,
-    /// The sustained number of signatures of others' puts that are checked per second; the burst is twice
-    /// that. A check takes about as long as the responses to 200 other queries; puts past the limit are
-    /// refused with error 202, and their senders turn to the next node. Default: 100, under one hundredth of
-    /// a processor.
-    #[cfg(feature = "items")]
-    pub signature_checks: u16,
-    /// The number of queries of its source that a put with a wrong signature counts as: no honest node sends
-    /// one. Default: 25, so that two of them use up [`source_burst`](Self::source_burst), and from then on
-    /// one is checked every five seconds.
-    #[cfg(feature = "items")]
-    pub bad_signature_cost: u8,
-    /// Whether to repeat an immutable put, with a meaningless `seq`, to nodes that refused it with error 203:
-    /// nodes of anacrolix/dht ask for one. Default: no.
-    #[cfg(feature = "items")]
-    pub retry_with_seq: bool,
     /// Whether to take an id that matches the external address once that is known, and a new one when the
     /// address has changed so that the id no longer matches (BEP 42). If off, ids stay as they are. Default:
     /// on.
@@ -116,40 +95,95 @@ pub struct Config {
     pub enforce_secure_ids: bool,
     /// The options of lookups that are started without options of their own.
     pub lookup: LookupOptions,
+    /// The rules of items (BEP 44): those stored for others, and those that this node publishes.
+    #[cfg(feature = "items")]
+    pub items: ItemConfig,
+}
+
+/// Behaviour of a node as to items (BEP 44), in [`Config::items`](field@Config::items).
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub struct ItemConfig {
+    /// The time after its last put at which an item stored for others expires. Default: 2 hours, as in BEP
+    /// 44; publishers repeat the put every hour.
+    pub ttl: Duration,
+    /// The time between two republishes of an [item](crate::Node::start_publishing), give or take a tenth of
+    /// [`announce_interval`](field@Config::announce_interval); less than a minute counts as a minute, more
+    /// than a day as a day. Nodes drop items two hours after the last put. Default: 1 hour (BEP 44).
+    pub publish_interval: Duration,
+    /// The sustained number of signatures of others' puts that are checked per second; the burst is twice
+    /// that. A check takes about as long as the responses to 200 other queries; puts past the limit are
+    /// refused with error 202, and their senders turn to the next node. Default: 100, under one hundredth of
+    /// a processor.
+    pub signature_checks: u16,
+    /// The number of queries of its source that a put with a wrong signature counts as: no honest node sends
+    /// one. Default: 25, so that two of them use up the burst of
+    /// [`queries_per_source`](field@Config::queries_per_source), and from then on one is checked every five
+    /// seconds.
+    pub bad_signature_cost: u8,
+    /// Whether to repeat an immutable put, with a meaningless `seq`, to nodes that refused it with error 203:
+    /// nodes of anacrolix/dht ask for one. Default: no.
+    pub retry_with_seq: bool,
 }
 
 impl Config {
+    /// The defaults, as a constant.
+    pub const DEFAULT: Self = Self {
+        id: None,
+        id_v6: None,
+        ipv4: true,
+        ipv6: true,
+        read_only: false,
+        address_policy: AddressPolicy::Public,
+        source_limits: true,
+        version: *b"dp\x00\x01",
+        queries_per_source: RateLimit::new(5, 50),
+        queries_per_node: RateLimit::new(2, 6),
+        new_endpoints: RateLimit::new(25, 100),
+        unverified_bytes: 16 * 1024,
+        answer_bytes: 128 * 1024,
+        peer_ttl: Duration::from_secs(45 * 60),
+        peers_per_swarm: 2000,
+        sample_interval: Duration::from_secs(5 * 60),
+        announce_interval: Duration::from_secs(15 * 60),
+        secure_ids: true,
+        enforce_secure_ids: false,
+        lookup: LookupOptions::DEFAULT,
+        #[cfg(feature = "items")]
+        items: ItemConfig::DEFAULT,
+    };
+
     /// A configuration for a private network: nodes of one's own on one host, in a laboratory, or on a LAN.
     ///
     /// It differs from the default in four ways. Loopback and private addresses are contacted and passed on
     /// ([`AddressPolicy::Any`]). Endpoints count as sources, not addresses and subnets
-    /// ([`source_limits`](Self::source_limits)), so that many nodes may share a host. Nothing is limited in rate
-    /// that a few busy nodes would run into. Ids stay as they are ([`secure_ids`](Self::secure_ids)).
+    /// ([`source_limits`](field@Self::source_limits)), so that many nodes may share a host. Nothing is limited
+    /// in rate that a few busy nodes would run into. Ids stay as they are
+    /// ([`secure_ids`](field@Self::secure_ids)).
     ///
     /// A node in the public DHT is defenceless with it.
     ///
     /// ```
     /// use dht_proto::{AddressPolicy, Config};
     ///
-    /// let config = Config::private();
-    /// assert!(config.address_policy == AddressPolicy::Any && !config.source_limits && !config.secure_ids);
+    /// const CONFIG: Config = Config::private();
+    /// assert!(CONFIG.address_policy == AddressPolicy::Any && !CONFIG.source_limits && !CONFIG.secure_ids);
     /// ```
-    pub fn private() -> Self {
+    pub const fn private() -> Self {
         Self {
             address_policy: AddressPolicy::Any,
             source_limits: false,
             secure_ids: false,
-            queries_per_source: u32::MAX,
-            source_burst: u32::MAX,
-            queries_per_node: u32::MAX,
-            node_burst: 15,
-            new_endpoints: 100_000,
-            new_endpoints_burst: 100_000,
+            queries_per_source: RateLimit::new(u32::MAX, u32::MAX),
+            queries_per_node: RateLimit::new(u32::MAX, 15),
+            new_endpoints: RateLimit::new(100_000, 100_000),
             unverified_bytes: 1 << 30,
             answer_bytes: u32::MAX,
             #[cfg(feature = "items")]
-            signature_checks: u16::MAX,
-            ..Self::default()
+            items: ItemConfig::DEFAULT.signature_checks(u16::MAX),
+            ..Self::DEFAULT
         }
     }
 
@@ -162,205 +196,195 @@ impl Config {
     }
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            id: None,
-            id_v6: None,
-            ipv4: true,
-            ipv6: true,
-            read_only: false,
-            address_policy: AddressPolicy::Public,
-            source_limits: true,
-            version: *b"dp\x00\x01",
-            queries_per_source: 5,
-            source_burst: 50,
-            queries_per_node: 2,
-            node_burst: 6,
-            new_endpoints: 25,
-            new_endpoints_burst: 100,
-            unverified_bytes: 16 * 1024,
-            answer_bytes: 128 * 1024,
-            peer_ttl: Duration::from_secs(45 * 60),
-            peers_per_swarm: 2000,
-            sample_interval: Duration::from_secs(5 * 60),
-            announce_interval: Duration::from_secs(15 * 60),
-            #[cfg(feature = "items")]
-            item_ttl: Duration::from_secs(2 * 60 * 60),
-            #[cfg(feature = "items")]
-            signature_checks: 100,
-            #[cfg(feature = "items")]
-            bad_signature_cost: 25,
-            #[cfg(feature = "items")]
-            retry_with_seq: false,
-            secure_ids: true,
-            enforce_secure_ids: false,
-            lookup: LookupOptions::default(),
-        }
+/// Setters.
+impl Config {
+    /// Sets the id in the IPv4 DHT, [`id`](field@Self::id).
+    pub const fn id(mut self, id: NodeId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Sets the id in the IPv6 DHT, [`id_v6`](field@Self::id_v6).
+    pub const fn id_v6(mut self, id_v6: NodeId) -> Self {
+        self.id_v6 = Some(id_v6);
+        self
+    }
+
+    /// Sets [`ipv4`](field@Self::ipv4).
+    pub const fn ipv4(mut self, ipv4: bool) -> Self {
+        self.ipv4 = ipv4;
+        self
+    }
+
+    /// Sets [`ipv6`](field@Self::ipv6).
+    pub const fn ipv6(mut self, ipv6: bool) -> Self {
+        self.ipv6 = ipv6;
+        self
+    }
+
+    /// Sets [`read_only`](field@Self::read_only).
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Sets [`address_policy`](field@Self::address_policy).
+    pub const fn address_policy(mut self, address_policy: AddressPolicy) -> Self {
+        self.address_policy = address_policy;
+        self
+    }
+
+    /// Sets [`source_limits`](field@Self::source_limits).
+    pub const fn source_limits(mut self, source_limits: bool) -> Self {
+        self.source_limits = source_limits;
+        self
+    }
+
+    /// Sets [`version`](field@Self::version).
+    pub const fn version(mut self, version: [u8; 4]) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets [`queries_per_source`](field@Self::queries_per_source).
+    pub const fn queries_per_source(mut self, queries_per_source: RateLimit) -> Self {
+        self.queries_per_source = queries_per_source;
+        self
+    }
+
+    /// Sets [`queries_per_node`](field@Self::queries_per_node).
+    pub const fn queries_per_node(mut self, queries_per_node: RateLimit) -> Self {
+        self.queries_per_node = queries_per_node;
+        self
+    }
+
+    /// Sets [`new_endpoints`](field@Self::new_endpoints).
+    pub const fn new_endpoints(mut self, new_endpoints: RateLimit) -> Self {
+        self.new_endpoints = new_endpoints;
+        self
+    }
+
+    /// Sets [`unverified_bytes`](field@Self::unverified_bytes).
+    pub const fn unverified_bytes(mut self, unverified_bytes: u32) -> Self {
+        self.unverified_bytes = unverified_bytes;
+        self
+    }
+
+    /// Sets [`answer_bytes`](field@Self::answer_bytes).
+    pub const fn answer_bytes(mut self, answer_bytes: u32) -> Self {
+        self.answer_bytes = answer_bytes;
+        self
+    }
+
+    /// Sets [`peer_ttl`](field@Self::peer_ttl).
+    pub const fn peer_ttl(mut self, peer_ttl: Duration) -> Self {
+        self.peer_ttl = peer_ttl;
+        self
+    }
+
+    /// Sets [`peers_per_swarm`](field@Self::peers_per_swarm).
+    pub const fn peers_per_swarm(mut self, peers_per_swarm: u32) -> Self {
+        self.peers_per_swarm = peers_per_swarm;
+        self
+    }
+
+    /// Sets [`sample_interval`](field@Self::sample_interval).
+    pub const fn sample_interval(mut self, sample_interval: Duration) -> Self {
+        self.sample_interval = sample_interval;
+        self
+    }
+
+    /// Sets [`announce_interval`](field@Self::announce_interval).
+    pub const fn announce_interval(mut self, announce_interval: Duration) -> Self {
+        self.announce_interval = announce_interval;
+        self
+    }
+
+    /// Sets [`secure_ids`](field@Self::secure_ids).
+    pub const fn secure_ids(mut self, secure_ids: bool) -> Self {
+        self.secure_ids = secure_ids;
+        self
+    }
+
+    /// Sets [`enforce_secure_ids`](field@Self::enforce_secure_ids).
+    pub const fn enforce_secure_ids(mut self, enforce_secure_ids: bool) -> Self {
+        self.enforce_secure_ids = enforce_secure_ids;
+        self
+    }
+
+    /// Sets [`lookup`](field@Self::lookup).
+    pub const fn lookup(mut self, lookup: LookupOptions) -> Self {
+        self.lookup = lookup;
+        self
+    }
+
+    /// Sets [`items`](field@Self::items).
+    #[cfg(feature = "items")]
+    pub const fn items(mut self, items: ItemConfig) -> Self {
+        self.items = items;
+        self
+    }
+
+    /// Sets [`ItemConfig::publish_interval`](field@ItemConfig::publish_interval).
+    #[cfg(feature = "items")]
+    pub const fn publish_interval(mut self, publish_interval: Duration) -> Self {
+        self.items.publish_interval = publish_interval;
+        self
     }
 }
 
-/// Capacity of a node. All memory is reserved when the node is created and never grows.
-///
-/// Any field may be 0: the node then works without that part.
-///
-/// ```
-/// use dht_proto::Limits;
-///
-/// let mut limits = Limits::default();
-/// limits.peers_v4 = 1_000_000;
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Routing table entries for IPv4. The default of 400 is 128, 64, 32 and 16 for the four
-    /// farthest buckets and 8 for each of twenty nearer ones.
-    pub nodes_v4: usize,
-    /// Routing table entries for IPv6. Default: 400.
-    pub nodes_v6: usize,
-    /// Replacements in each family that has nodes, spread over the buckets, of which there is one for every
-    /// eight nodes and at most 24. With fewer replacements than buckets there are none, and a node that sends
-    /// a query is never learned from it. Default: 8 for each of 24 buckets.
-    pub replacements: usize,
-    /// Queries in flight, those of lookups included. Default: 512.
-    pub inflight: usize,
-    /// Lookups and announces in progress or remembered for their tokens; a lookup in both families takes two.
-    /// Starting one past the limit fails. Default: 64.
-    pub lookups: usize,
-    /// The closest nodes that a lookup tracks in one family. Default: 64.
-    pub candidates: usize,
-    /// Write tokens of up to 128 bytes that a lookup keeps in one family, those of the closest nodes: an
-    /// announce goes to no others. Default: 16, twice [`K`](crate::K), so that it can spill over.
-    pub tokens: usize,
-    /// Peers that a lookup remembers in one family, to report each once; past that it reports none
-    /// ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). Up to 65,535, of 18 bytes for each of
-    /// [`lookups`](Self::lookups): with 3000, for the peers of large swarms, 64 lookups take 3.5 MB.
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) lowers it for a single lookup. Default:
-    /// 512.
-    pub found: usize,
-    /// Torrents whose peers are stored. Default: 4096.
-    pub swarms: usize,
-    /// Stored IPv4 peers, in chunks of four. Default: 32,768.
-    pub peers_v4: usize,
-    /// Stored IPv6 peers, in chunks of four. Default: 8192.
-    pub peers_v6: usize,
-    /// Infohashes in the random subset that is sent in response to `sample_infohashes` (BEP 51). 45 fill a
-    /// datagram; with 0 none are sent once there are more than fit into one. Default: 45.
-    pub samples: usize,
-    /// Sources whose rates are tracked, and half as many subnets whose allowance and share are tracked. With
-    /// 0 no source is ever verified, and responses stay within three times the query: for nodes that do not
-    /// answer. Default: 2048.
-    pub sources: usize,
-    /// Endpoints whose failures are remembered between lookups. Default: 2048.
-    pub contacts: usize,
-    /// Responses that wait to be polled. Without any the node is [read-only](Config::read_only), whatever the
-    /// configuration says. Default: 64.
-    pub replies: usize,
-    /// Informational events that wait to be polled. Default: 64.
-    pub events: usize,
-    /// Bootstrap addresses. Default: 32.
-    pub bootstraps: usize,
-    /// Announcements and items that are republished. Default: 1024.
-    pub publications: usize,
-    /// Items stored for others. Default: 2048, three times what libtorrent stores.
-    #[cfg(feature = "items")]
-    pub items: usize,
-    /// Chunks of 128 bytes for the items stored for others: an immutable item takes the length of its value,
-    /// a mutable one 96 bytes and its salt more. Default: 8192, or 512 bytes for each item, in 1 MiB.
-    #[cfg(feature = "items")]
-    pub item_chunks: usize,
-    /// Items that this node's lookups seek or publish, and published items. A lookup needs one until it is
-    /// reported; starting one past the limit fails. Published items take no more than three quarters, which
-    /// leaves the rest to lookups. Default: 256, of which 192 may be published.
-    #[cfg(feature = "items")]
-    pub own_items: usize,
-    /// Chunks of 128 bytes for the items of this node's lookups and publications. A lookup takes the eight
-    /// that the longest value needs until it has ended, a published item those of its own length. Published
-    /// items take no more than three quarters; with fewer than 32 chunks that does not leave a lookup its
-    /// eight. Default: 2048, or 192 published items of the greatest length, as many as there are slots for,
-    /// beside 64 lookups.
-    #[cfg(feature = "items")]
-    pub own_chunks: usize,
-    /// Scrapes in progress. Default: 4, the most at once that BEP 33 recommends.
-    pub scrapes: usize,
-    /// Queries of [`Node::sample_infohashes`](crate::Node::sample_infohashes) in flight, or ended and kept
-    /// for their infohashes and nodes: 2 KB each. Default: 16.
-    pub samplings: usize,
-    /// Subnets that are remembered to have reported this node's external address, so that none votes twice;
-    /// shared by the families that are on. With fewer than 16 for each, addresses are not learned. Default:
-    /// 128.
-    pub voters: usize,
-}
-
-impl Limits {
-    /// Limits of a client of one family that does not answer: it stores nothing for others, looks up one
-    /// torrent at a time, and no items. Together with the node itself it takes less than 16 KiB.
-    pub const CLIENT: Self = Self {
-        nodes_v4: 64,
-        nodes_v6: 0,
-        replacements: 16,
-        inflight: 24,
-        lookups: 1,
-        candidates: 32,
-        tokens: 16,
-        found: 23,
-        swarms: 0,
-        peers_v4: 0,
-        peers_v6: 0,
-        samples: 0,
-        sources: 0,
-        contacts: 32,
-        replies: 0,
-        events: 4,
-        bootstraps: 4,
-        publications: 8,
-        #[cfg(feature = "items")]
-        items: 0,
-        #[cfg(feature = "items")]
-        item_chunks: 0,
-        #[cfg(feature = "items")]
-        own_items: 0,
-        #[cfg(feature = "items")]
-        own_chunks: 0,
-        scrapes: 0,
-        samplings: 0,
-        voters: 32,
+#[cfg(feature = "items")]
+impl ItemConfig {
+    /// The defaults, as a constant.
+    pub const DEFAULT: Self = Self {
+        ttl: Duration::from_secs(2 * 60 * 60),
+        publish_interval: Duration::from_secs(60 * 60),
+        signature_checks: 100,
+        bad_signature_cost: 25,
+        retry_with_seq: false,
     };
+
+    /// Sets [`ttl`](field@Self::ttl).
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets [`publish_interval`](field@Self::publish_interval).
+    pub const fn publish_interval(mut self, publish_interval: Duration) -> Self {
+        self.publish_interval = publish_interval;
+        self
+    }
+
+    /// Sets [`signature_checks`](field@Self::signature_checks).
+    pub const fn signature_checks(mut self, signature_checks: u16) -> Self {
+        self.signature_checks = signature_checks;
+        self
+    }
+
+    /// Sets [`bad_signature_cost`](field@Self::bad_signature_cost).
+    pub const fn bad_signature_cost(mut self, bad_signature_cost: u8) -> Self {
+        self.bad_signature_cost = bad_signature_cost;
+        self
+    }
+
+    /// Sets [`retry_with_seq`](field@Self::retry_with_seq).
+    pub const fn retry_with_seq(mut self, retry_with_seq: bool) -> Self {
+        self.retry_with_seq = retry_with_seq;
+        self
+    }
 }
 
-impl Default for Limits {
+impl Default for Config {
     fn default() -> Self {
-        Self {
-            nodes_v4: 400,
-            nodes_v6: 400,
-            replacements: 192,
-            inflight: 512,
-            lookups: 64,
-            candidates: 64,
-            tokens: 16,
-            found: 512,
-            swarms: 4096,
-            peers_v4: 32_768,
-            peers_v6: 8192,
-            samples: 45,
-            sources: 2048,
-            contacts: 2048,
-            replies: 64,
-            events: 64,
-            bootstraps: 32,
-            publications: 1024,
-            #[cfg(feature = "items")]
-            items: 2048,
-            #[cfg(feature = "items")]
-            item_chunks: 8192,
-            #[cfg(feature = "items")]
-            own_items: 256,
-            #[cfg(feature = "items")]
-            own_chunks: 2048,
-            scrapes: 4,
-            samplings: 16,
-            voters: 128,
-        }
+        Self::DEFAULT
+    }
+}
+
+#[cfg(feature = "items")]
+impl Default for ItemConfig {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 
@@ -373,4 +397,66 @@ pub enum BootstrapKind {
     /// A node like any other: it enters the routing table once it answers. This is the kind for the nodes of
     /// a private network that bootstrap from each other.
     Node,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn every_setter_sets_its_own_field() {
+        let (id, secs) = (NodeId::from_bytes([1; 20]), Duration::from_secs);
+        let rate = |per_sec| RateLimit::new(per_sec, 2 * per_sec);
+        let expected = Config {
+            id: Some(id),
+            id_v6: Some(NodeId::ZERO),
+            ipv4: false,
+            ipv6: false,
+            read_only: true,
+            address_policy: AddressPolicy::Any,
+            source_limits: false,
+            version: *b"test",
+            queries_per_source: rate(11),
+            queries_per_node: rate(12),
+            new_endpoints: rate(13),
+            unverified_bytes: 14,
+            answer_bytes: 15,
+            peer_ttl: secs(16),
+            peers_per_swarm: 17,
+            sample_interval: secs(18),
+            announce_interval: secs(19),
+            secure_ids: false,
+            enforce_secure_ids: true,
+            lookup: LookupOptions::DEFAULT.k(3),
+            #[cfg(feature = "items")]
+            items: ItemConfig {
+                ttl: secs(20),
+                publish_interval: secs(21),
+                signature_checks: 22,
+                bad_signature_cost: 23,
+                retry_with_seq: true,
+            },
+        };
+        let first = Config::DEFAULT.id(id).id_v6(NodeId::ZERO).ipv4(false).ipv6(false).read_only(true);
+        let second = first.address_policy(AddressPolicy::Any).source_limits(false).version(*b"test");
+        let third = second.queries_per_source(rate(11)).queries_per_node(rate(12)).new_endpoints(rate(13));
+        let fourth = third.unverified_bytes(14).answer_bytes(15).peer_ttl(secs(16)).peers_per_swarm(17);
+        let fifth = fourth.sample_interval(secs(18)).announce_interval(secs(19)).secure_ids(false);
+        let config = fifth.enforce_secure_ids(true).lookup(LookupOptions::DEFAULT.k(3));
+        #[cfg(feature = "items")]
+        let config = config
+            .items(
+                ItemConfig::DEFAULT
+                    .ttl(secs(20))
+                    .signature_checks(22)
+                    .bad_signature_cost(23)
+                    .retry_with_seq(true),
+            )
+            .publish_interval(secs(21));
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+        #[cfg(feature = "items")]
+        assert_eq!(ItemConfig::DEFAULT.publish_interval(secs(9)).publish_interval, secs(9));
+    }
 }

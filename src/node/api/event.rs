@@ -1,4 +1,4 @@
-//! Events of a node, reports, and the ids of lookups, queries and publications.
+//! Events of a node, and the ids and states of lookups, queries and publications.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -9,19 +9,15 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::Announce;
-pub use crate::lookup::LookupKind;
-use crate::lookup::density::NetworkSize;
 use crate::node::api::error::QueryError;
-#[cfg(feature = "items")]
-use crate::store::items::PutObstacle;
-use crate::wire::ErrorCode;
+use crate::node::api::report::{LookupReport, Pong, Sample};
 
 /// An event, from [`Node::poll_event`](crate::Node::poll_event).
 ///
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
 /// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are derived from state and never lost,
 /// however late they are polled. All others wait in a ring, whose oldest is dropped when it is full
-/// ([`Stats::events_lost`](crate::Stats::events_lost)).
+/// ([`Stats::events_lost`](crate::stats::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -69,8 +65,8 @@ pub enum Event {
     /// A lookup found a peer of its torrent.
     ///
     /// A peer is reported once for each lookup, and no more are reported than
-    /// [`Limits::found`](crate::Limits::found) and
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
+    /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) and
+    /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
     /// tells whether there were more.
     ///
     /// Nobody listens on port 1: such peers come from old clients that announced a placeholder. They are
@@ -200,7 +196,7 @@ pub struct Transmit {
 
 /// Identifier of a lookup, announce or bootstrap in progress. Ids are never reused: the id of an ended lookup
 /// is refused, not confused with a later one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct LookupId {
     pub(crate) ix: Ix,
@@ -208,7 +204,7 @@ pub struct LookupId {
 }
 
 /// Identifier of a publication. Ids are never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct PublicationId {
     pub(crate) ix: Ix,
@@ -216,7 +212,7 @@ pub struct PublicationId {
 }
 
 /// Identifier of a query to a single node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueryId {
     pub(crate) ix: Ix,
@@ -251,7 +247,7 @@ pub struct AnnouncementInfo {
     pub last: Option<RepublishInfo>,
     /// The latest time at which the next republish is due; `None` while one is in progress. It may start
     /// earlier, because republishes are spread evenly, and later while there is no network or there are more
-    /// publications than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
+    /// publications than [`Config::new_endpoints`](field@crate::Config::new_endpoints) allows.
     pub due: Option<Instant>,
 }
 
@@ -274,7 +270,7 @@ pub struct PublicationInfo {
     /// The last completed republish; `None` before the end of the first.
     pub last: Option<RepublishInfo>,
     /// Whether the last republish stored nothing, because more than eight nodes held the item, all of the
-    /// closest among them (BEP 44), or because of an [obstacle](LookupReport::obstacle).
+    /// closest among them (BEP 44), or because of another version ([`LookupReport::stored`]).
     pub is_spared: bool,
     /// The time at which the next republish is due, as in [`AnnouncementInfo::due`].
     pub due: Option<Instant>,
@@ -288,152 +284,6 @@ pub struct RepublishInfo {
     pub ended: Instant,
     /// The number of nodes that confirmed it; with 0 it has failed.
     pub acknowledged: u32,
-}
-
-/// The results of a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LookupReport {
-    /// The kind of the lookup.
-    pub kind: LookupKind,
-    /// The id or infohash that was looked up.
-    pub target: NodeId,
-    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family and
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow.
-    pub peers: u32,
-    /// Whether more peers were found than those limits allow.
-    pub more_peers: bool,
-    /// Nodes queried, in both families together.
-    pub queried: u32,
-    /// Nodes that answered.
-    pub answered: u32,
-    /// Nodes that failed: they timed out, were unreachable, or answered with another id than the one they
-    /// were listed under.
-    pub failed: u32,
-    /// Nodes that the announce or the put was sent to.
-    pub announced: u32,
-    /// Nodes that confirmed the announce or the put.
-    pub acknowledged: u32,
-    /// Nodes that refused the announce or the put.
-    pub refused: Refusals,
-    /// Nodes that returned the newest version of the item.
-    #[cfg(feature = "items")]
-    pub copies: u32,
-    /// The highest sequence number that a node returned under a valid signature.
-    #[cfg(feature = "items")]
-    pub seq: Option<i64>,
-    /// Why a put was sent to nobody, or to nobody else from some point on, whatever
-    /// [`acknowledged`](Self::acknowledged) says; `None` if there was no obstacle.
-    #[cfg(feature = "items")]
-    pub obstacle: Option<PutObstacle>,
-    /// The time from start to end.
-    pub duration: Duration,
-    /// The publication that this lookup republished; `None` for any other lookup.
-    pub publication: Option<PublicationId>,
-    /// The number of peers of the torrent; `None` for any lookup but a scrape.
-    pub swarm: Option<SwarmSize>,
-    /// The number of nodes in the DHT of each family, in the order of [`Family::ALL`], as
-    /// [`Node::network_size`](crate::Node::network_size) returned it when this report was made.
-    pub network_size: [Option<NetworkSize>; 2],
-    /// The probability in millionths that the [`K`](crate::K) closest nodes are by chance as close to the
-    /// target as those that answered, in the family where it is lower. Below 1,000, one in a thousand,
-    /// somebody has probably placed nodes close to the target. `None` if it cannot be computed: too few nodes
-    /// answered, the size of the network is not known well enough yet, or a single node was queried.
-    pub crowding: Option<u32>,
-}
-
-impl LookupReport {
-    /// Creates the report of a lookup that has found nothing so far.
-    pub(crate) const fn unstarted(kind: LookupKind, target: NodeId) -> Self {
-        Self {
-            kind,
-            target,
-            peers: 0,
-            more_peers: false,
-            queried: 0,
-            answered: 0,
-            failed: 0,
-            announced: 0,
-            acknowledged: 0,
-            refused: Refusals { total: 0, cas_mismatch: 0, seq_too_low: 0, last: None },
-            #[cfg(feature = "items")]
-            copies: 0,
-            #[cfg(feature = "items")]
-            seq: None,
-            #[cfg(feature = "items")]
-            obstacle: None,
-            duration: Duration::ZERO,
-            publication: None,
-            swarm: None,
-            network_size: [None; 2],
-            crowding: None,
-        }
-    }
-}
-
-/// The size of a torrent's swarm, estimated from the filters of the nodes that a scrape queried (BEP 33).
-///
-/// It estimates how many peers announced themselves to those nodes within about the last half hour. Every
-/// node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::BloomFilter::is_plausible) sets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SwarmSize {
-    /// Peers that have the whole torrent.
-    pub seeds: u32,
-    /// All other peers, including those of unknown state.
-    pub downloaders: u32,
-    /// Nodes that sent filters. With 0 none did, and `downloaders` counts the peers that were listed.
-    pub sources: u32,
-    /// Nodes whose filters were not used: all ones, implausibly full, or without a peer of the same response.
-    pub refused: u32,
-}
-
-/// The answer to [`sample_infohashes`](crate::Node::sample_infohashes) (BEP 51).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Sample {
-    /// The id of the node that answered.
-    pub id: NodeId,
-    /// The round-trip time.
-    pub rtt: Duration,
-    /// Whether the node supports the query. One that does not may list nodes all the same, as does one whose
-    /// sample was malformed.
-    pub is_supported: bool,
-    /// The number of infohashes returned, at most 64.
-    pub count: u32,
-    /// The number of infohashes that the node claims to store peers of.
-    pub stored: u32,
-    /// The time for which the node asks not to be queried again, at most six hours: it would return the same
-    /// infohashes.
-    pub interval: Duration,
-}
-
-/// How nodes refused an announce or a put, by error code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusals {
-    /// All refusals.
-    pub total: u32,
-    /// Refusals with error 301: the node holds an item of another sequence number than the one to be replaced
-    /// (BEP 44). If the newest item found has another number, the put is sent to nobody, and all nodes that
-    /// returned one are counted here.
-    pub cas_mismatch: u32,
-    /// Refusals with error 302: the node holds an item of a higher sequence number, or of the same with
-    /// another value (BEP 44). Some nodes also refuse the very item that they hold: those that returned this
-    /// value before count as having stored it.
-    pub seq_too_low: u32,
-    /// The code of the last refusal.
-    pub last: Option<ErrorCode>,
-}
-
-/// The answer to a [`ping`](crate::Node::ping).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Pong {
-    /// The id of the node that answered.
-    pub id: NodeId,
-    /// The round-trip time.
-    pub rtt: Duration,
 }
 
 impl fmt::Debug for LookupId {

@@ -9,9 +9,10 @@ use crate::base::addr::Family;
 use crate::base::id::{InfoHash, NodeId};
 use crate::lookup::density::NetworkSize;
 use crate::node::Node;
-use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo};
+use crate::node::api::event::{AnnouncementInfo, LookupId, NodeInfo};
 #[cfg(feature = "items")]
 use crate::node::api::event::{PublicationId, PublicationInfo};
+use crate::node::api::report::LookupReport;
 use crate::node::api::stats::Stats;
 use crate::node::persist::format::BufferTooShort;
 use crate::node::storage::Storage;
@@ -23,7 +24,7 @@ use crate::table::BucketInfo;
 /// Getters.
 impl<S: Storage> Node<S> {
     /// Returns the id of this node in one family. It changes with the external address, unless
-    /// [`Config::secure_ids`](crate::Config::secure_ids) is off.
+    /// [`Config::secure_ids`](field@crate::Config::secure_ids) is off.
     pub fn id(&self, family: Family) -> NodeId {
         self.core.family(family).id
     }
@@ -53,8 +54,8 @@ impl<S: Storage> Node<S> {
     /// Writes what is worth keeping across a restart to the front of `buf`, and returns its length.
     ///
     /// A snapshot holds the ids of this node, the nodes of both tables, best first, the announcements and the
-    /// published items, for [`State::parse`](crate::State::parse) and [`restore`](Self::restore). `saved_at`
-    /// is returned by [`State::saved_at`](crate::State::saved_at): the wall clock in seconds, or 0 if there
+    /// published items, for [`State::parse`](crate::state::State::parse) and [`restore`](Self::restore). `saved_at`
+    /// is returned by [`State::saved_at`](crate::state::State::saved_at): the wall clock in seconds, or 0 if there
     /// is none.
     ///
     /// # Errors
@@ -106,7 +107,7 @@ impl<S: Storage> Node<S> {
         self.core.nodes(self.storage.view(), family)
     }
 
-    /// Returns the good nodes of the routing table that are closest to `target`, at most [`K`](crate::K),
+    /// Returns the good nodes of the routing table that are closest to `target`, at most [`K`](crate::ids::K),
     /// closest first.
     pub fn closest_nodes(&self, target: NodeId, family: Family) -> impl Iterator<Item = NodeInfo> {
         self.core.closest_nodes(self.storage.view(), target, family)
@@ -115,7 +116,7 @@ impl<S: Storage> Node<S> {
     /// Returns the nodes that a lookup found, closest first within each family, IPv4 first.
     ///
     /// While the lookup is in progress these are the nodes that have answered, at its end the closest ones.
-    /// For a query to a single node ([`LookupOptions::only`](crate::LookupOptions::only)) they are the nodes
+    /// For a query to a single node ([`LookupOptions::only`](field@crate::LookupOptions::only)) they are the nodes
     /// that it returned.
     ///
     /// May be called after [`Event::LookupDone`](crate::Event::LookupDone) until the next input or command.
@@ -187,7 +188,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Returns the peers of a torrent that announced themselves to this node.
-    pub fn peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
+    pub fn stored_peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
         self.core.peers_of(self.storage.view(), infohash)
     }
 
@@ -209,7 +210,7 @@ impl<S: Storage> Node<S> {
     /// Returns the number of torrents that peers announced to this node.
     ///
     /// A torrent whose peers have expired counts until it is swept, at most about an eighth of
-    /// [`Config::peer_ttl`](crate::Config::peer_ttl) later; responses to `sample_infohashes` (BEP 51) report
+    /// [`Config::peer_ttl`](field@crate::Config::peer_ttl) later; responses to `sample_infohashes` (BEP 51) report
     /// this number while not all torrents fit.
     pub fn infohash_count(&self) -> usize {
         self.core.peers.infohash_count()
@@ -221,7 +222,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Returns the number of endpoints whose last contact and failures are remembered.
-    pub fn contact_count(&self) -> usize {
+    pub fn reputation_count(&self) -> usize {
         Reputations::count(self.storage.view().reputations)
     }
 

@@ -9,10 +9,11 @@ use crate::base::time::Instant;
 use crate::lookup::republisher::{self, LastRepublish, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
-use crate::node::api::error::{Limit, StartError};
+use crate::node::api::error::{self, Limit, PublishError, StartError};
 use crate::node::api::event::{
     LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };
+use crate::node::api::report::ItemReport;
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::announcer::{PUBLISHER, to_caller_clock};
@@ -33,7 +34,7 @@ impl Core {
         m: &mut Memory<'_>,
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
-    ) -> Result<Ix, StartError> {
+    ) -> Result<Ix, error::Shortage> {
         self.alloc_own_item(m, MAX_VALUE_LEN, |own, slots, is_live| {
             own.alloc_for_lookup(slots, target, signed, is_live)
         })
@@ -89,7 +90,7 @@ impl Core {
         now: Instant,
         item: &Item,
         last: Option<LastRepublish>,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
@@ -101,12 +102,12 @@ impl Core {
             if own.read(m.own_chunks).as_ref() == Some(item) {
                 return Ok(publication);
             } else if own.seq() >= item.seq() {
-                return Err(StartError::StaleItem);
+                return Err(PublishError::StaleItem);
             }
         }
         let changes = old.and_then(|ix| m.publications[ix].subject.item());
         if let Some(shortage) = OwnItems::published_shortage(&own_slots(m), item, changes) {
-            return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
+            return Err(lacking(shortage, [Limit::PublishedItems, Limit::PublishedChunks]).into());
         }
         let len = item.value().len();
         let own = self
@@ -123,7 +124,7 @@ impl Core {
         };
         let Some(ix) = ix else {
             self.own.release(&mut own_slots(m), own);
-            return Err(Limit::Publications.refusal(m.publications.len(), 1));
+            return Err(Limit::Publications.shortage(m.publications.len(), 1).into());
         };
         m.own_items[own.position()].owner = Owner::Publication;
         self.schedule_republishes(m);
@@ -168,7 +169,7 @@ impl Core {
         m: &mut Memory<'_>,
         len: usize,
         alloc: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
-    ) -> Result<Ix, StartError> {
+    ) -> Result<Ix, error::Shortage> {
         loop {
             let traversals = &*m.traversals;
             let is_live = |owner| match owner {
@@ -187,7 +188,7 @@ impl Core {
             }
             let Some(oldest) = self.traversals.oldest_with_item(m.traversals) else {
                 let shortage = OwnItems::shortage(&own_slots(m), len);
-                return Err(refusal(shortage, [Limit::OwnItems, Limit::OwnChunks]));
+                return Err(lacking(shortage, [Limit::OwnItems, Limit::OwnChunks]));
             };
             for ix in both(m.traversals, oldest) {
                 m.traversals[ix].goal.forget_item();
@@ -251,7 +252,7 @@ impl Core {
     ) -> bool {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Goal::Put(own) = traversal.goal else { return false };
-        self.config.retry_with_seq
+        self.config.items.retry_with_seq
             && code == Some(ErrorCode::PROTOCOL.0)
             && traversal.retry_with_seq(candidates, query.to)
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
@@ -322,15 +323,23 @@ impl Core {
         }
     }
 
-    /// Returns the obstacle of a lookup's put.
-    pub(in crate::node) fn obstacle(
+    /// Returns what the nodes held of the item of a lookup.
+    pub(in crate::node) fn item_report(
         traversals: &[Slot<Traversal>],
         own_items: &[OwnItem],
         lead: Ix,
-    ) -> Option<PutObstacle> {
-        let Goal::Put(own) = traversals[lead].goal else { return None };
-        let is_stopped = both(traversals, lead).any(|ix| traversals[ix].items.check == Check::Spared);
-        own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
+    ) -> ItemReport {
+        let goal = traversals[lead].goal;
+        let of_lookup = || both(traversals, lead).map(|ix| &traversals[ix].items);
+        let is_stopped = goal.traits().stores && of_lookup().any(|items| items.check == Check::Spared);
+        let own = goal.item().and_then(|own| own_items.get(own.position()));
+        let obstacle = own.and_then(OwnItem::obstacle).filter(|_| is_stopped);
+        ItemReport {
+            copies: of_lookup().map(|items| u32::from(items.copies)).sum(),
+            seq: own.and_then(|own| own.newest),
+            is_spared: is_stopped && obstacle.is_none(),
+            obstacle,
+        }
     }
 
     /// Sends the put of a lookup to one node.
@@ -416,11 +425,6 @@ impl Core {
         view.own_items[own.position()].read(view.own_chunks)
     }
 
-    /// Returns the highest sequence number that nodes returned to a lookup.
-    pub(in crate::node) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
-        own_items.get(goal.item()?.position())?.newest
-    }
-
     /// Examines the item that this node stores, which a lookup finds at once.
     fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Examined> {
         let (item, _) = self.item_for(m, target, None)?;
@@ -452,11 +456,11 @@ impl Core {
     }
 }
 
-/// Returns the error for a shortage of slots, or of chunks.
-fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
+/// Returns which limit a shortage of slots, or of chunks, comes from.
+fn lacking(shortage: Shortage, limits: [Limit; 2]) -> error::Shortage {
     let Shortage { is_of_chunks, total, needed, usable } = shortage;
     let size = if usable < needed { usable } else { total };
-    limits[usize::from(is_of_chunks)].refusal(size, needed)
+    limits[usize::from(is_of_chunks)].shortage(size, needed)
 }
 
 /// Returns a traversal and that of the same lookup in the other family, unless its slot has been reused.

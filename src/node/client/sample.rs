@@ -8,8 +8,9 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::sampling::{self, QueryRef, Sampling};
 use crate::node::Node;
-use crate::node::api::error::{Limit, QueryError, StartError};
-use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
+use crate::node::api::error::{ContactError, Limit, QueryError};
+use crate::node::api::event::{NodeInfo, QueryId};
+use crate::node::api::report::{Pong, Sample};
 use crate::node::core::{Core, Sampler};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
@@ -25,19 +26,19 @@ impl<S: Storage> Node<S> {
     /// closest to `target` that it knows (BEP 51).
     ///
     /// The query ends with [`Event::SampleDone`](crate::Event::SampleDone). A node returns the same sample
-    /// until its [`Sample::interval`](crate::Sample::interval) has passed, and asks not to be queried before.
+    /// until its [`Sample::interval`](crate::report::Sample::interval) has passed, and asks not to be queried before.
     /// A `Crawler` (feature `alloc`) respects that.
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], [`StartError::Disabled`], or [`StartError::Full`], also past
-    /// [`Limits::samplings`](crate::Limits::samplings).
+    /// [`ContactError::AddressRefused`], [`ContactError::Disabled`], or [`ContactError::Full`], also past
+    /// [`Limits::samplings`](field@crate::Limits::samplings).
     pub fn sample_infohashes(
         &mut self,
         now: Instant,
         addr: SocketAddr,
         target: NodeId,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.core.sample_infohashes(&mut self.storage.memory(), now, addr.into(), target)
     }
 
@@ -70,11 +71,11 @@ impl Core {
         now: Instant,
         to: Endpoint,
         target: NodeId,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.advance(now);
         self.check_contact(to)?;
         let slot = sampling::alloc(m.samplings, target);
-        let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
+        let slot = slot.ok_or_else(|| Limit::Samplings.shortage(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
             Ok(query) => {

@@ -10,7 +10,8 @@ use crate::lookup::scrape::Scrape;
 use crate::lookup::{Goal, Lookup, LookupOptions, Traversal};
 use crate::node::Node;
 use crate::node::api::error::{Limit, StartError};
-use crate::node::api::event::{LookupId, SwarmSize};
+use crate::node::api::event::LookupId;
+use crate::node::api::report::SwarmSize;
 use crate::node::core::{Core, Scraper};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
@@ -35,7 +36,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], also past [`Limits::scrapes`](crate::Limits::scrapes).
+    /// [`StartError::Disabled`], or [`StartError::Full`], also past [`Limits::scrapes`](field@crate::Limits::scrapes).
     pub fn scrape(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
         self.lookup(now, Lookup::Scrape(infohash), &options)
@@ -51,7 +52,7 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         let at = m.scrapes.iter().position(|scrape| !scrape.is_taken);
-        let at = at.ok_or_else(|| Limit::Scrapes.refusal(m.scrapes.len(), 1))?;
+        let at = at.ok_or_else(|| Limit::Scrapes.shortage(m.scrapes.len(), 1))?;
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();

@@ -6,7 +6,7 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
 use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Weight, Window};
-use crate::node::api::error::{Limit, StartError};
+use crate::node::api::error::{ContactError, Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
@@ -32,26 +32,25 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         self.advance(now);
-        match lookup {
-            Lookup::FindNode(target) => self.start_for_user(m, Goal::FindNode, target, options),
-            Lookup::GetPeers(infohash) => self.start_for_user(m, Goal::GetPeers, infohash.into(), options),
-            Lookup::Scrape(infohash) => self.start_for_user(m, Goal::Scrape, infohash.into(), options),
-            Lookup::Announce(_, announce) if announce.port == 0 => Err(StartError::PortZero),
-            Lookup::Announce(infohash, announce) => {
-                self.start_for_user(m, Goal::Announce(announce), infohash.into(), options)
-            }
+        let target = lookup.target();
+        let goal = match lookup {
+            Lookup::FindNode(_) => Goal::FindNode,
+            Lookup::GetPeers(_) => Goal::GetPeers,
+            Lookup::Scrape(_) => Goal::Scrape,
+            Lookup::Announce(_, announce) if announce.port == 0 => return Err(StartError::PortZero),
+            Lookup::Announce(_, announce) => Goal::Announce(announce),
             #[cfg(feature = "items")]
-            Lookup::GetImmutable(target) => {
-                let item = self.alloc_lookup_item(m, target, None)?;
-                self.lookup_item(m, Goal::Get(item), target, options)
-            }
+            Lookup::GetImmutable(_) => Goal::Get(self.alloc_lookup_item(m, target, None)?),
             #[cfg(feature = "items")]
             Lookup::GetMutable(key, salt) => {
-                let target = key.target(salt.as_bytes());
-                let item = self.alloc_lookup_item(m, target, Some((key, salt)))?;
-                self.lookup_item(m, Goal::Get(item), target, options)
+                Goal::Get(self.alloc_lookup_item(m, target, Some((key, salt)))?)
             }
+        };
+        #[cfg(feature = "items")]
+        if goal.item().is_some() {
+            return self.lookup_item(m, goal, target, options);
         }
+        self.start_for_user(m, goal, target, options)
     }
 
     pub(in crate::node) fn start_for_user(
@@ -81,7 +80,7 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         to: Endpoint,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.start_ping(m, now, to, Purpose::Ping)
     }
 
@@ -91,11 +90,11 @@ impl Core {
         now: Instant,
         to: Endpoint,
         purpose: Purpose,
-    ) -> Result<QueryId, StartError> {
+    ) -> Result<QueryId, ContactError> {
         self.advance(now);
         self.check_contact(to)?;
         let ix = self.inflight.enqueue(m.queries, to, None, purpose);
-        let ix = ix.ok_or_else(|| Limit::Queries.refusal(m.queries.len(), 1))?;
+        let ix = ix.ok_or_else(|| Limit::Queries.shortage(m.queries.len(), 1))?;
         Ok(QueryId { ix, generation: m.queries[ix].generation })
     }
 
@@ -162,7 +161,7 @@ impl Core {
             }
         }
         let traversals = self.alloc_traversals(m, goal, families, publication, resumable);
-        let full = Limit::Lookups.refusal(m.traversals.len(), wanted().count());
+        let full = Limit::Traversals.shortage(m.traversals.len(), wanted().count());
         let traversals = traversals.ok_or(full)?;
         let taken = || traversals.into_iter().flatten();
         let lead = taken().next().ok_or(full)?;

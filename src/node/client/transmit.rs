@@ -11,14 +11,15 @@ use crate::guard::rate::RateLimit;
 use crate::lookup::Goal;
 use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
-use crate::node::api::event::{Event, Pong, QueryId, Transmit};
+use crate::node::api::event::{Event, QueryId, Transmit};
+use crate::node::api::report::Pong;
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Deadlines, Purpose, QueryResult, TraversalRef};
 use crate::rpc::reputation::Clearance;
 use crate::table::{Contact, Entry, Filter};
-use crate::wire::{Body, Message, Method, Query, Want};
+use crate::wire::{Body, ErrorCode, Message, Method, Query, Want};
 
 /// The timeout of a query that belongs to no lookup.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +74,7 @@ impl Core {
             QueryResult::Responded { id, rtt } => Ok(Pong { id, rtt }),
             QueryResult::TimedOut => Err(QueryError::TimedOut),
             QueryResult::Unreachable => Err(QueryError::Unreachable),
-            QueryResult::Refused(code) => Err(QueryError::Refused(code)),
+            QueryResult::Refused(code) => Err(QueryError::Refused(ErrorCode(code))),
             QueryResult::Malformed => Err(QueryError::Malformed),
             QueryResult::Disabled => Err(QueryError::Disabled),
         };
@@ -486,11 +487,11 @@ impl Core {
     }
 
     const fn node_rate(&self) -> RateLimit {
-        RateLimit { per_sec: self.config.queries_per_node, burst: self.config.node_burst }
+        self.config.queries_per_node
     }
 
     pub(in crate::node) const fn endpoint_rate(&self) -> RateLimit {
-        RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
+        self.config.new_endpoints
     }
 
     /// Converts an instant to the caller's clock.

@@ -14,7 +14,8 @@ use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, crowding};
 use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
-use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
+use crate::node::api::event::{LookupId, NodeInfo, PublicationId};
+use crate::node::api::report::{LookupReport, Refusals};
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
@@ -159,9 +160,7 @@ impl Core {
             publication,
             swarm,
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(m.own_items, traversal.goal),
-            #[cfg(feature = "items")]
-            obstacle: Self::obstacle(m.traversals, m.own_items, lead),
+            item: Self::item_report(m.traversals, m.own_items, lead),
             network_size: self.network_sizes(),
             ..report(&traversal, sibling.map(|ix| &m.traversals[ix]), self.now)
         };
@@ -191,9 +190,7 @@ impl Core {
             swarm,
             network_size: self.network_sizes(),
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(view.own_items, traversal.goal),
-            #[cfg(feature = "items")]
-            obstacle: Self::obstacle(view.traversals, view.own_items, lead),
+            item: Self::item_report(view.traversals, view.own_items, lead),
             ..report
         })
     }
@@ -550,7 +547,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         queried: sum(|traversal| traversal.queried),
         answered: sum(|traversal| traversal.answered),
         failed: sum(|traversal| traversal.failed),
-        announced: sum(|traversal| traversal.announced),
+        sent: sum(|traversal| traversal.announced),
         acknowledged: sum(|traversal| traversal.acknowledged),
         refused: Refusals {
             total: refused(|refused| refused.count),
@@ -558,8 +555,6 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
             seq_too_low: refused(|refused| refused.seq),
             last: codes.next_back().map(ErrorCode),
         },
-        #[cfg(feature = "items")]
-        copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
         crowding: traversals().filter_map(Traversal::expected_within).map(crowding).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)

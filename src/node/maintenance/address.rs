@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 use crate::base::trace::debug;
 use crate::guard::secure_id::is_secure;
 use crate::node::Node;
-use crate::node::api::error::StartError;
+use crate::node::api::error::AddressRefused;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
 use crate::node::storage::Storage;
@@ -32,8 +32,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`] if no host can have this address, or its family is off.
-    pub fn set_external_addr(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+    /// [`AddressRefused`] if no host can have this address, or its family is off.
+    pub fn set_external_addr(&mut self, now: Instant, addr: SocketAddr) -> Result<(), AddressRefused> {
         self.core.set_external_addr(&mut self.storage.memory(), now, addr.into())
     }
 }
@@ -66,10 +66,10 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         addr: Endpoint,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), AddressRefused> {
         self.advance(now);
         if !self.may_be_ours(addr) {
-            return Err(StartError::AddressRefused);
+            return Err(AddressRefused);
         }
         let external = &mut self.family_mut(addr.family()).external;
         let before = external.known();

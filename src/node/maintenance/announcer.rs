@@ -8,7 +8,7 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::republisher::{LastRepublish, Phase, Publication, SLOTS_PER_REPUBLISH, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
-use crate::node::api::error::{Limit, StartError};
+use crate::node::api::error::{Limit, PublishError, Shortage};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
 use crate::node::core::{Core, Occasion, Publisher};
 use crate::node::maintenance::timers::Timer;
@@ -64,10 +64,10 @@ impl Core {
         infohash: InfoHash,
         announce: Announce,
         last: Option<LastRepublish>,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let now = self.advance(now);
         if announce.port == 0 {
-            return Err(StartError::PortZero);
+            return Err(PublishError::PortZero);
         }
         self.code.publisher = Some(&PUBLISHER);
         self.check_lookup_slots(
@@ -85,7 +85,7 @@ impl Core {
             }
             None => {
                 let ix = self.republisher.restore(m.publications, target, subject, last, now);
-                ix.ok_or_else(|| Limit::Publications.refusal(m.publications.len(), 1))?
+                ix.ok_or_else(|| Limit::Publications.shortage(m.publications.len(), 1))?
             }
         };
         self.store_own(m, infohash, announce);
@@ -94,13 +94,9 @@ impl Core {
     }
 
     /// Checks that there are as many lookup slots as a republish needs.
-    pub(in crate::node) fn check_lookup_slots(
-        &self,
-        m: &Memory<'_>,
-        needed: usize,
-    ) -> Result<(), StartError> {
+    pub(in crate::node) fn check_lookup_slots(&self, m: &Memory<'_>, needed: usize) -> Result<(), Shortage> {
         let size = m.traversals.len();
-        if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
+        if size < needed { Err(Limit::Traversals.shortage(size, needed)) } else { Ok(()) }
     }
 
     /// Stops a publication, an item if `is_item` or else an announcement, and returns whether it existed.

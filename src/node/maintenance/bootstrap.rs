@@ -8,7 +8,7 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::error::{Limit, StartError};
+use crate::node::api::error::{ContactError, Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
 use crate::node::core::{Core, FamilyState, Occasion, SLOT_RETRY};
 use crate::node::maintenance::joining::{Bootstrap, FEW_NODES, FIRST_RETRY, RETRY};
@@ -90,7 +90,7 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         to: Endpoint,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), ContactError> {
         self.start_ping(m, now, to, Purpose::Check).map(|_| ())
     }
 
@@ -100,16 +100,16 @@ impl Core {
         now: Instant,
         endpoint: Endpoint,
         kind: BootstrapKind,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), ContactError> {
         let now = self.advance(now);
-        if self.check_contact(endpoint) == Err(StartError::AddressRefused) {
-            return Err(StartError::AddressRefused);
+        if self.check_contact(endpoint) == Err(ContactError::AddressRefused) {
+            return Err(ContactError::AddressRefused);
         }
         let family = endpoint.family();
         let known = self.bootstraps(m).iter().position(|other| *other == endpoint);
         let at = known.unwrap_or_else(|| self.bootstraps.into());
         if known.is_none() {
-            let full = Limit::Bootstraps.refusal(m.bootstraps.len(), 1);
+            let full = Limit::Bootstraps.shortage(m.bootstraps.len(), 1);
             *m.bootstraps.get_mut(at).ok_or(full)? = endpoint;
             self.bootstraps += 1;
             self.family_mut(family).bootstraps += 1;

@@ -7,7 +7,7 @@ use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
 use crate::lookup::republisher::LastRepublish;
-use crate::node::api::error::StartError;
+use crate::node::api::error::PublishError;
 use crate::node::api::event::PublicationId;
 use crate::node::core::Core;
 #[cfg(feature = "items")]
@@ -102,7 +102,7 @@ impl Core {
         now: Instant,
         saved: &SavedAnnounce,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         let last = last_republish(saved.acknowledged, saved.age, elapsed);
         self.start_announcing(m, now, saved.infohash, saved.announce, last)
     }
@@ -114,7 +114,7 @@ impl Core {
         now: Instant,
         saved: &SavedItem,
         elapsed: Duration,
-    ) -> Result<PublicationId, StartError> {
+    ) -> Result<PublicationId, PublishError> {
         self.start_publishing(m, now, &saved.item, last_republish(saved.acknowledged, saved.age, elapsed))
     }
 

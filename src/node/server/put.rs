@@ -7,7 +7,7 @@ use crate::node::core::Core;
 use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
 use crate::store::items::{
-    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, read_stored,
+    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, mutable_target, read_stored,
 };
 use crate::wire::{ErrorCode, PutItem};
 
@@ -77,7 +77,7 @@ impl Core {
         match existing {
             Existing::Same(ix) | Existing::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
-                let ends = now + self.config.item_ttl;
+                let ends = now + self.config.items.ttl;
                 let ItemsMut { head, mut slots, .. } = self.items_mut(m);
                 head.refresh(&mut slots, ix, from, ends);
                 self.schedule_sweep(m);
@@ -95,7 +95,7 @@ impl Core {
             victims = self.room_for(m, &new)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
-        let ends = now + self.config.item_ttl;
+        let ends = now + self.config.items.ttl;
         let ItemsMut { head, mut slots, .. } = self.items_mut(m);
         if !head.store(&mut slots, &new, &victims, ends) {
             return Err(NO_ROOM);
@@ -150,7 +150,7 @@ impl Core {
     ) -> Result<(), Refusal> {
         let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
         let is_heavy = self.sources.count_check(m.subnets, from, self.now);
-        if !self.signature_checks.try_take(self.config.signature_checks.into(), is_heavy, self.now) {
+        if !self.signature_checks.try_take(self.config.items.signature_checks.into(), is_heavy, self.now) {
             add(&mut self.stats.items.unchecked, 1);
             return Err((ErrorCode::SERVER, "too many signatures to check"));
         }
@@ -159,7 +159,7 @@ impl Core {
             return Ok(());
         }
         add(&mut self.stats.items.bad_signature, 1);
-        self.sources.penalize(m.sources, from, self.config.bad_signature_cost.into(), self.now);
+        self.sources.penalize(m.sources, from, self.config.items.bad_signature_cost.into(), self.now);
         Err((ErrorCode::BAD_SIGNATURE, "signature does not fit"))
     }
 }
@@ -173,6 +173,6 @@ pub(in crate::node) const fn add(count: &mut u32, by: usize) {
 fn target_of(item: &PutItem<'_>) -> NodeId {
     match *item {
         PutItem::Immutable { value, .. } => immutable_target(value),
-        PutItem::Mutable { key, salt, .. } => PublicKey::from_bytes(*key).target(salt),
+        PutItem::Mutable { key, salt, .. } => mutable_target(key, salt),
     }
 }

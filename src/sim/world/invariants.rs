@@ -102,7 +102,7 @@ impl World {
             ("IPv4 nodes", node.node_count(Family::V4), limits.nodes_v4),
             ("IPv6 nodes", node.node_count(Family::V6), limits.nodes_v6),
             ("queries", node.query_count(), limits.inflight),
-            ("lookups", node.lookup_count(), limits.lookups),
+            ("lookups", node.lookup_count(), limits.traversals),
             ("torrents", node.infohash_count(), limits.swarms),
             ("IPv4 peers", node.peer_count(Family::V4), limits.peers_v4.next_multiple_of(4)),
             ("IPv6 peers", node.peer_count(Family::V6), limits.peers_v6.next_multiple_of(4)),

@@ -9,13 +9,14 @@ use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::lookup::Lookup;
 use crate::node::Node;
-use crate::node::api::event::{Event, LookupId, LookupReport};
+use crate::node::api::event::{Event, LookupId};
+use crate::node::api::report::LookupReport;
 use crate::sim::hosts::HostId;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
 
 /// Names the [`LookupRecord`] of a tracked lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub(super) u32);
 
 /// The course of a lookup, with times since its start.

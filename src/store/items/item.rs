@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::keys::{PublicKey, SIGNATURE_LEN, SecretKey, immutable_target};
 use crate::base::id::NodeId;
-use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, is_canonical};
+use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, Sink, Writer, is_canonical};
 
 /// A value that the DHT can store (BEP 44), under its own hash or signed under a public key.
 ///
@@ -16,15 +16,18 @@ use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, is_canonical};
 /// deeper than seven levels.
 ///
 /// ```
-/// use dht_proto::{Item, SecretKey};
+/// use dht_proto::items::{Item, Salt, SecretKey};
 ///
-/// let item = Item::immutable(b"12:Hello World!")?;
+/// let item = Item::string(b"Hello World!")?;
 /// assert_eq!(item.target().to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
+/// assert_eq!(item, Item::immutable(b"12:Hello World!")?); // the same value, bencoded by hand
 ///
 /// let secret = SecretKey::from_bytes(&[7; 32]); // from a generator of random numbers
-/// let item = Item::sign(&secret, b"my salt", 1, b"12:Hello World!")?;
-/// assert_eq!(item.target(), secret.public().target(b"my salt"));
-/// # Ok::<(), dht_proto::ItemError>(())
+/// let salt = Salt::new(b"my salt")?;
+/// let item = Item::sign_string(&secret, salt, 1, b"Hello World!")?;
+/// assert_eq!(item.target(), secret.public().target(salt));
+/// assert_eq!(item.as_string(), Some(&b"Hello World!"[..]));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Item {
@@ -43,7 +46,20 @@ pub(crate) struct Signed {
 }
 
 impl Item {
-    /// Creates an immutable item, stored under the hash of its value.
+    /// The greatest length of a value that is a byte string: [`MAX_VALUE_LEN`] without the bencoding.
+    pub const MAX_STRING_LEN: usize = MAX_VALUE_LEN - 4;
+
+    /// Creates an immutable item whose value is a byte string, of up to [`MAX_STRING_LEN`](Self::MAX_STRING_LEN)
+    /// bytes. [`as_string`](Self::as_string) reads it back.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError::ValueTooLong`].
+    pub fn string(bytes: &[u8]) -> Result<Self, ItemError> {
+        Self::immutable(&bencoded(bytes)?)
+    }
+
+    /// Creates an immutable item of a bencoded value, stored under the hash of that.
     ///
     /// # Errors
     ///
@@ -53,21 +69,31 @@ impl Item {
         Ok(Self { target: immutable_target(&value), value, signed: None })
     }
 
-    /// Creates and signs a mutable item, stored under a key and a salt (empty for none).
+    /// Creates and signs a mutable item whose value is a byte string, of up to
+    /// [`MAX_STRING_LEN`](Self::MAX_STRING_LEN) bytes, as [`sign`](Self::sign) does with a bencoded value.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError::ValueTooLong`] or [`ItemError::NegativeSeq`].
+    pub fn sign_string(secret: &SecretKey, salt: Salt, seq: i64, bytes: &[u8]) -> Result<Self, ItemError> {
+        Self::sign(secret, salt, seq, &bencoded(bytes)?)
+    }
+
+    /// Creates and signs a mutable item of a bencoded value, stored under a key and a salt.
     ///
     /// It replaces one with a lower `seq`, which must not be negative.
     ///
     /// # Errors
     ///
     /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature) and [`NoNextSeq`](ItemError::NoNextSeq).
-    pub fn sign(secret: &SecretKey, salt: &[u8], seq: i64, value: &[u8]) -> Result<Self, ItemError> {
-        let (salt, value) = (Salt::new(salt)?, checked(value)?);
+    pub fn sign(secret: &SecretKey, salt: Salt, seq: i64, value: &[u8]) -> Result<Self, ItemError> {
+        let value = checked(value)?;
         if seq < 0 {
             return Err(ItemError::NegativeSeq);
         }
         let key = secret.public();
         let signature = secret.sign(salt.as_bytes(), seq, &value).ok_or(ItemError::ValueTooLong)?;
-        let target = key.target(salt.as_bytes());
+        let target = key.target(salt);
         Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
     }
 
@@ -81,19 +107,19 @@ impl Item {
     /// Any of [`ItemError`] but [`NoNextSeq`](ItemError::NoNextSeq).
     pub fn signed(
         key: PublicKey,
-        salt: &[u8],
+        salt: Salt,
         seq: i64,
         value: &[u8],
         signature: [u8; 64],
     ) -> Result<Self, ItemError> {
-        let (salt, value) = (Salt::new(salt)?, checked(value)?);
+        let value = checked(value)?;
         if seq < 0 {
             return Err(ItemError::NegativeSeq);
         }
         if !key.verify(salt.as_bytes(), seq, &value, &signature) {
             return Err(ItemError::BadSignature);
         }
-        let target = key.target(salt.as_bytes());
+        let target = key.target(salt);
         Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
     }
 
@@ -107,7 +133,7 @@ impl Item {
     }
 
     /// Returns the sequence number for the version after `newest`, which is usually
-    /// [`LookupReport::seq`](crate::LookupReport::seq).
+    /// [`ItemReport::seq`](crate::items::ItemReport::seq).
     ///
     /// It is one more, or 1 if none was found, as in other clients. `None` after the last sequence number.
     pub const fn next_seq(newest: Option<i64>) -> Option<i64> {
@@ -127,7 +153,8 @@ impl Item {
         &self.value
     }
 
-    /// Returns the bytes of the value, if it is a byte string.
+    /// Returns the bytes of the value, if it is a byte string, as [`string`](Self::string) and
+    /// [`sign_string`](Self::sign_string) make it.
     pub fn as_string(&self) -> Option<&[u8]> {
         let colon = self.value.iter().position(|byte| *byte == b':')?;
         self.value.first().filter(|first| first.is_ascii_digit())?;
@@ -144,9 +171,9 @@ impl Item {
         self.signed.map(|signed| signed.key)
     }
 
-    /// Returns the salt, empty if there is none.
-    pub fn salt(&self) -> &[u8] {
-        self.signed.as_ref().map_or(&[], |signed| signed.salt.as_bytes())
+    /// Returns the salt, [`Salt::NONE`] if there is none.
+    pub fn salt(&self) -> Salt {
+        self.signed.map_or(Salt::NONE, |signed| signed.salt)
     }
 
     /// Returns the sequence number; `None` if it is immutable.
@@ -190,7 +217,7 @@ impl fmt::Debug for Item {
 /// The salt of a mutable item: up to [`MAX_SALT_LEN`] bytes that distinguish the items of one key.
 ///
 /// An empty salt means none.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Salt {
     #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
@@ -206,10 +233,10 @@ impl Salt {
     ///
     /// # Errors
     ///
-    /// [`ItemError::SaltTooLong`].
-    pub fn new(salt: &[u8]) -> Result<Self, ItemError> {
+    /// [`SaltTooLong`].
+    pub fn new(salt: &[u8]) -> Result<Self, SaltTooLong> {
         let mut bytes = [0; MAX_SALT_LEN];
-        bytes.get_mut(..salt.len()).ok_or(ItemError::SaltTooLong)?.copy_from_slice(salt);
+        bytes.get_mut(..salt.len()).ok_or(SaltTooLong { len: salt.len() })?.copy_from_slice(salt);
         Ok(Self { bytes, len: salt.len() as u8 })
     }
 
@@ -231,28 +258,50 @@ impl fmt::Debug for Salt {
     }
 }
 
+impl TryFrom<&[u8]> for Salt {
+    type Error = SaltTooLong;
+
+    fn try_from(salt: &[u8]) -> Result<Self, SaltTooLong> {
+        Self::new(salt)
+    }
+}
+
+/// An error from creating a [`Salt`]: it is longer than [`MAX_SALT_LEN`] bytes (BEP 44).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a salt has at most {MAX_SALT_LEN} bytes, not {len}")]
+pub struct SaltTooLong {
+    /// Its length in bytes.
+    pub len: usize,
+}
+
 /// An error from creating an [`Item`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ItemError {
     /// The value is not a single bencoded value in canonical form ([`is_canonical`]).
-    #[error("the value is not canonical bencode")]
+    #[error("the value is not canonical bencode: make a byte string of it, or encode it anew")]
     NotCanonical,
     /// The bencoded value is longer than [`MAX_VALUE_LEN`].
-    #[error("the bencoded value is longer than {MAX_VALUE_LEN} bytes")]
+    #[error("the bencoded value is longer than {MAX_VALUE_LEN} bytes: split it")]
     ValueTooLong,
-    /// The salt is longer than [`MAX_SALT_LEN`].
-    #[error("the salt is longer than {MAX_SALT_LEN} bytes")]
-    SaltTooLong,
     /// The sequence number is negative.
     #[error("the sequence number is negative")]
     NegativeSeq,
     /// The newest version has the highest possible sequence number, so none can follow.
-    #[error("there is no sequence number after that of the newest version")]
+    #[error("there is no sequence number after that of the newest version: use another salt or key")]
     NoNextSeq,
     /// The signature was not made by this key over these parts.
-    #[error("the signature does not fit")]
+    #[error("the signature was not made by this key over this salt, number and value")]
     BadSignature,
+}
+
+/// Returns a byte string, bencoded.
+fn bencoded(bytes: &[u8]) -> Result<Vec<u8, MAX_VALUE_LEN>, ItemError> {
+    let mut value = [0; MAX_VALUE_LEN];
+    let mut writer = Writer::new(&mut value);
+    writer.string(bytes);
+    let len = MAX_VALUE_LEN - writer.left().ok_or(ItemError::ValueTooLong)?;
+    Vec::from_slice(&value[..len]).map_err(|_| ItemError::ValueTooLong)
 }
 
 fn checked(value: &[u8]) -> Result<Vec<u8, MAX_VALUE_LEN>, ItemError> {
@@ -277,18 +326,20 @@ mod tests {
         let too_long = [&b"997:"[..], &[b'x'; 997]].concat();
         assert_eq!(Item::immutable(&too_long), Err(ItemError::ValueTooLong));
         assert_eq!(Item::immutable(b"d1:b0:1:a0:e"), Err(ItemError::NotCanonical));
-        assert_eq!(Item::sign(&secret(), &[0; 65], 1, b"0:"), Err(ItemError::SaltTooLong));
-        assert_eq!(Item::sign(&secret(), &[0; 64], -1, b"0:"), Err(ItemError::NegativeSeq));
-        assert!(Item::sign(&secret(), &[0; 64], i64::MAX, &longest).is_ok());
+        assert_eq!(Salt::new(&[0; 65]), Err(SaltTooLong { len: 65 }));
+        let salt = Salt::new(&[0; 64]).unwrap();
+        assert_eq!(Item::sign(&secret(), salt, -1, b"0:"), Err(ItemError::NegativeSeq));
+        assert!(Item::sign(&secret(), salt, i64::MAX, &longest).is_ok());
     }
 
     #[test]
     fn b44_12_a_finished_signature_must_fit() {
-        let item = Item::sign(&secret(), b"salt", 3, b"1:v").unwrap();
+        let salt = |text: &[u8]| Salt::new(text).unwrap();
+        let item = Item::sign(&secret(), salt(b"salt"), 3, b"1:v").unwrap();
         let (key, signature) = (secret().public(), *item.signature().unwrap());
-        assert_eq!(Item::signed(key, b"salt", 3, b"1:v", signature), Ok(item));
-        for (salt, seq, value) in [(&b"Salt"[..], 3, b"1:v"), (b"salt", 4, b"1:v"), (b"salt", 3, b"1:w")] {
-            assert_eq!(Item::signed(key, salt, seq, value, signature), Err(ItemError::BadSignature));
+        assert_eq!(Item::signed(key, salt(b"salt"), 3, b"1:v", signature), Ok(item));
+        for (text, seq, value) in [(&b"Salt"[..], 3, b"1:v"), (b"salt", 4, b"1:v"), (b"salt", 3, b"1:w")] {
+            assert_eq!(Item::signed(key, salt(text), seq, value, signature), Err(ItemError::BadSignature));
         }
     }
 
@@ -310,8 +361,25 @@ mod tests {
     }
 
     #[test]
+    fn b44_05_byte_strings_need_no_bencoding_by_hand_and_are_read_back() {
+        for len in [0, 1, 9, 10, 99, 100, 995, Item::MAX_STRING_LEN] {
+            let bytes = vec![b':'; len];
+            let item = Item::string(&bytes).unwrap();
+            assert_eq!(item.value(), [format!("{len}:").as_bytes(), &bytes].concat());
+            assert_eq!((item.as_string(), item.is_mutable()), (Some(&bytes[..]), false));
+            let signed = Item::sign_string(&secret(), Salt::NONE, 2, &bytes).unwrap();
+            assert_eq!((signed.value(), signed.seq()), (item.value(), Some(2)));
+            assert_eq!(Item::sign(&secret(), Salt::NONE, 2, item.value()), Ok(signed));
+        }
+        let long = vec![0; Item::MAX_STRING_LEN + 1];
+        assert_eq!(Item::string(&long), Err(ItemError::ValueTooLong));
+        assert_eq!(Item::sign_string(&secret(), Salt::NONE, 1, &long), Err(ItemError::ValueTooLong));
+        assert_eq!(Item::sign_string(&secret(), Salt::NONE, -1, b""), Err(ItemError::NegativeSeq));
+    }
+
+    #[test]
     fn an_item_prints_readably() {
-        let item = Item::sign(&secret(), b"a\xff", 3, b"2:\x00v").unwrap();
+        let item = Item::sign(&secret(), Salt::new(b"a\xff").unwrap(), 3, b"2:\x00v").unwrap();
         let text = format!("{item:?}");
         assert!(text.contains(r#"salt: "a\xff", seq: 3, value: "2:\x00v""#), "{text}");
     }

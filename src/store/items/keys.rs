@@ -8,6 +8,7 @@ use heapless::Vec;
 use sha1_smol::Sha1;
 use thiserror::Error;
 
+use super::item::Salt;
 use crate::base::id::{NodeId, parse_hex};
 use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, Sink, Writer};
 
@@ -25,13 +26,13 @@ const MAX_SIGNED: usize = MAX_VALUE_LEN + MAX_SALT_LEN + 48;
 /// Construction accepts any 32 bytes; whether they are a valid key matters only when a signature is verified.
 ///
 /// ```
-/// use dht_proto::PublicKey;
+/// use dht_proto::items::{PublicKey, Salt};
 ///
 /// let text = "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548";
 /// let key: PublicKey = text.parse()?;
 /// assert_eq!(key.to_string(), text);
-/// assert_eq!(key.target(b"").to_string(), "4a533d47ec9c7d95b1ad75f576cffc641853b750");
-/// # Ok::<(), dht_proto::ParseKeyError>(())
+/// assert_eq!(key.target(Salt::NONE).to_string(), "4a533d47ec9c7d95b1ad75f576cffc641853b750");
+/// # Ok::<(), dht_proto::items::ParseKeyError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_LEN]);
@@ -48,10 +49,8 @@ impl PublicKey {
     }
 
     /// Returns the target of the item with this key and salt: the SHA-1 of both.
-    pub fn target(&self, salt: &[u8]) -> NodeId {
-        let mut hash = Sha1::from(self.0);
-        hash.update(salt);
-        NodeId::from_bytes(hash.digest().bytes())
+    pub fn target(&self, salt: Salt) -> NodeId {
+        mutable_target(&self.0, salt.as_bytes())
     }
 
     /// Whether this key signed these parts.
@@ -96,7 +95,7 @@ impl FromStr for PublicKey {
 
 /// An error from parsing a [`PublicKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("expected 64 hexadecimal digits")]
+#[error("a public key is 64 hexadecimal digits")]
 pub struct ParseKeyError;
 
 /// The Ed25519 key that signs mutable items; never printed, and wiped when dropped.
@@ -136,6 +135,13 @@ impl fmt::Debug for SecretKey {
 /// Returns the target of an immutable item with this bencoded value: its SHA-1.
 pub(crate) fn immutable_target(value: &[u8]) -> NodeId {
     NodeId::from_bytes(Sha1::from(value).digest().bytes())
+}
+
+/// Returns the target of a mutable item of this key and salt: the SHA-1 of both.
+pub(crate) fn mutable_target(key: &[u8; KEY_LEN], salt: &[u8]) -> NodeId {
+    let mut hash = Sha1::from(key);
+    hash.update(salt);
+    NodeId::from_bytes(hash.digest().bytes())
 }
 
 /// Returns the signed bytes: the parts as in a dictionary, without its `d` and `e`.
@@ -212,8 +218,11 @@ mod tests {
     #[test]
     fn b44_02_b44_03_v44_the_targets_are_those_of_the_bep() {
         let key: PublicKey = PUBLIC.parse().unwrap();
-        assert_eq!(key.target(b"").to_string(), "4a533d47ec9c7d95b1ad75f576cffc641853b750");
-        assert_eq!(key.target(b"foobar").to_string(), "411eba73b6f087ca51a3795d9c8c938d365e32c1");
+        assert_eq!(key.target(Salt::NONE).to_string(), "4a533d47ec9c7d95b1ad75f576cffc641853b750");
+        assert_eq!(
+            key.target(Salt::new(b"foobar").unwrap()).to_string(),
+            "411eba73b6f087ca51a3795d9c8c938d365e32c1"
+        );
         assert_eq!(immutable_target(VALUE).to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
     }
 

@@ -20,12 +20,10 @@ mod store;
 mod tests;
 
 pub(crate) use chunks::Chunk;
-
-pub use item::{Item, ItemError, Salt};
-pub(crate) use keys::immutable_target;
+pub use item::{Item, ItemError, Salt, SaltTooLong};
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
-pub use own::PutObstacle;
-pub(crate) use own::{Examined, OwnItem, OwnItems, OwnSlots, Owner, Shortage};
+pub(crate) use keys::{immutable_target, mutable_target};
+pub(crate) use own::{Examined, OwnItem, OwnItems, OwnSlots, Owner, PutObstacle, Shortage};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
 pub(crate) use store::{
     Existing, ItemSlots, ItemStore, ItemView, NewItem, Stored, Victims, read as read_stored,

@@ -58,8 +58,7 @@ pub(crate) enum Owner {
 
 /// A conflicting version with a valid signature, found by the lookup before putting a mutable item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PutObstacle {
+pub(crate) enum PutObstacle {
     /// A version with a higher sequence number.
     Superseded {
         /// The highest sequence number found.

@@ -21,14 +21,15 @@ const HEAD: &[u8; 8] = b"d2:ih20:";
 /// Nodes based on the `mainline` crate store only byte strings, and therefore no pointers: expect fewer copies.
 ///
 /// ```
-/// use dht_proto::{InfoHash, TorrentPointer};
+/// use dht_proto::items::TorrentPointer;
+/// use dht_proto::InfoHash;
 ///
 /// let pointer = TorrentPointer::new(InfoHash::from_bytes(*b"abcdefghij0123456789"));
 /// assert_eq!(&pointer.to_value(), b"d2:ih20:abcdefghij0123456789e");
 /// assert_eq!(TorrentPointer::from_value(&pointer.to_value()), Some(pointer));
 /// assert_eq!(TorrentPointer::from_value(b"12:Hello World!"), None);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorrentPointer {
     infohash: InfoHash,
 }
@@ -42,7 +43,7 @@ impl TorrentPointer {
         Self { infohash }
     }
 
-    /// Reads a pointer from the [`value`](crate::Item::value) of an item.
+    /// Reads a pointer from the [`value`](crate::items::Item::value) of an item.
     ///
     /// `None` if the value is not a pointer; the item may be valid all the same.
     pub fn from_value(value: &[u8]) -> Option<Self> {
@@ -66,7 +67,7 @@ impl TorrentPointer {
         self.infohash
     }
 
-    /// Returns the bencoded value, for [`Item::sign`](crate::Item::sign).
+    /// Returns the bencoded value, for [`Item::sign`](crate::items::Item::sign).
     pub fn to_value(&self) -> [u8; Self::VALUE_LEN] {
         let mut value = [b'e'; Self::VALUE_LEN];
         value[..HEAD.len()].copy_from_slice(HEAD);
@@ -82,15 +83,15 @@ impl TorrentPointer {
 /// [`Node::get_peers`](crate::Node::get_peers).
 ///
 /// ```
-/// use dht_proto::UpdatableTorrent;
+/// use dht_proto::items::UpdatableTorrent;
 ///
 /// let text = "magnet:?xs=urn:btpk:8543d3e6115f0f98c944077a4493dcd543e49c739fd998550a1f614ab36ed63e&s=6e";
 /// let link: UpdatableTorrent = text.parse()?;
 /// assert_eq!(link.target().to_string(), "59ee7c2cb9b4f7eb1986ee2d18fd2fdb8a56554f");
 /// assert_eq!(link.to_string(), text);
-/// # Ok::<(), dht_proto::ParseLinkError>(())
+/// # Ok::<(), dht_proto::items::ParseLinkError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpdatableTorrent {
     /// The key of the publisher.
     pub key: PublicKey,
@@ -101,7 +102,7 @@ pub struct UpdatableTorrent {
 impl UpdatableTorrent {
     /// Returns the target where the pointer is stored.
     pub fn target(&self) -> NodeId {
-        self.key.target(self.salt.as_bytes())
+        self.key.target(self.salt)
     }
 }
 

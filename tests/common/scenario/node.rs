@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(feature = "items")]
+use dht_proto::items::Item;
+use dht_proto::state::State;
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
     AddressPolicy, Announce, BootstrapKind, Config, Event, Family, InfoHash, Instant, Limits, Lookup,
-    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage, fixed,
+    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, RateLimit, Storage, fixed,
 };
-#[cfg(feature = "items")]
-use dht_proto::{Item, Salt};
 
 use super::forge::{self, Names};
 use super::invariants::{Allowances, Transcript, canonical, is_fit, is_short};
@@ -64,16 +65,16 @@ pub fn run_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
 const LIMITS: Limits = {
     let mut limits = Limits::CLIENT;
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (24, 8, 8);
-    (limits.inflight, limits.lookups) = (6, 2);
-    (limits.candidates, limits.tokens, limits.found) = (12, 3, 4);
+    (limits.inflight, limits.traversals) = (6, 2);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) = (12, 3, 4);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2, 16, 8);
-    (limits.sources, limits.contacts) = (8, 8);
+    (limits.sources, limits.reputations) = (8, 8);
     (limits.replies, limits.events, limits.bootstraps) = (2, 4, 2);
     (limits.samples, limits.scrapes, limits.samplings) = (2, 1, 1);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2, 5);
-        (limits.own_items, limits.own_chunks) = (2, 10);
+        (limits.items.stored, limits.items.chunks) = (2, 5);
+        (limits.items.own, limits.items.own_chunks) = (2, 10);
     }
     limits
 };
@@ -91,7 +92,7 @@ fn config(setup: u8) -> Config {
     config.source_limits = setup & 8 == 0;
     config.read_only = setup & 0x30 == 0x10;
     if setup & 0x30 == 0x20 {
-        (config.new_endpoints, config.new_endpoints_burst) = (1, 2);
+        config.new_endpoints = RateLimit::new(1, 2);
     }
     config
 }
@@ -104,16 +105,17 @@ fn limits(size: u8) -> Limits {
         _ => 6,
     };
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (20 * scale, 9 * scale, 7 * scale);
-    (limits.inflight, limits.lookups) = (4 * scale, scale + scale / 2);
-    (limits.candidates, limits.tokens, limits.found) = (10 * scale, 2 * scale, 3 * scale);
+    (limits.inflight, limits.traversals) = (4 * scale, scale + scale / 2);
+    (limits.candidates_per_lookup, limits.tokens_per_lookup, limits.peers_per_lookup) =
+        (10 * scale, 2 * scale, 3 * scale);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
-    (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
+    (limits.sources, limits.reputations) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
     limits.publications = scale;
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
-        (limits.own_items, limits.own_chunks) = (scale + scale / 2, 9 * scale);
+        (limits.items.stored, limits.items.chunks) = (2 * scale, 5 * scale);
+        (limits.items.own, limits.items.own_chunks) = (scale + scale / 2, 9 * scale);
     }
     limits
 }
@@ -323,10 +325,10 @@ impl<S: Storage> Scenario<S> {
         if what % 8 >= 5 {
             return self.store(&offer, script);
         }
-        let Offer { item, key } = offer;
+        let Offer { item, key, .. } = offer;
         let lookup = match what % 16 {
             0 | 8 => self.node.get_immutable(self.now, item.target()),
-            1 | 9 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
+            1 | 9 => self.node.get_mutable(self.now, key, item.salt()),
             2 | 10 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
             3 | 4 => {
                 let kept = self.node.start_publishing(self.now, &item);
@@ -439,7 +441,7 @@ impl<S: Storage> Scenario<S> {
         }
         let mut stored = 0;
         for index in 0..INFOHASHES {
-            let peers: Vec<_> = self.node.peers(infohash(index)).collect();
+            let peers: Vec<_> = self.node.stored_peers(infohash(index)).collect();
             assert!(peers.iter().all(|peer| peer.port() != 0));
             stored += peers.len();
         }
@@ -594,7 +596,7 @@ impl<S: Storage> Scenario<S> {
                 at.map(|at| self.lookups.swap_remove(at));
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
                 assert!(
-                    report.acknowledged <= report.announced && report.answered <= report.queried,
+                    report.acknowledged <= report.sent && report.answered <= report.queried,
                     "{report:?}"
                 );
             }

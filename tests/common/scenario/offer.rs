@@ -1,7 +1,7 @@
 //! Items that other hosts put and return: a few values, with one key.
 
+use dht_proto::items::{Item, PublicKey, Salt, SecretKey};
 use dht_proto::wire::{Method, PutItem, Want};
-use dht_proto::{Item, PublicKey, SecretKey};
 
 use super::script::Script;
 
@@ -9,6 +9,7 @@ use super::script::Script;
 pub struct Offer {
     pub item: Item,
     pub key: PublicKey,
+    salt: Salt,
 }
 
 impl Offer {
@@ -18,12 +19,12 @@ impl Offer {
         let len = format!("{}:", value.len());
         value.splice(..0, len.bytes());
         let secret = SecretKey::from_bytes(&[7; 32]);
-        let salt = &b"salt"[..usize::from(byte >> 2 & 1)];
+        let salt = Salt::new(&b"salt"[..usize::from(byte >> 2 & 1)]).expect("it is short");
         let item = match byte >> 3 & 7 {
             0..3 => Item::immutable(&value),
             seq => Item::sign(&secret, salt, seq.into(), &value),
         };
-        Self { item: item.expect("it is sound"), key: secret.public() }
+        Self { item: item.expect("it is sound"), key: secret.public(), salt }
     }
 
     /// Generates a get or a put of the item, sometimes with a fault.
@@ -41,7 +42,7 @@ impl Offer {
                 key: self.key.as_bytes(),
                 seq: self.item.seq().expect("it is mutable"),
                 signature: if kind & 0x80 == 0 { signature } else { &WRONG },
-                salt: self.item.salt(),
+                salt: self.salt.as_bytes(),
                 cas: is_odd.then_some(4),
             },
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
 use dht_proto::sim::{Bursts, HostId, Nat, NatKind, Network, Profile, World};
-use dht_proto::{AddressPolicy, Config, Limits, NodeId};
+use dht_proto::{AddressPolicy, Config, Limits, NodeId, RateLimit};
 
 use crate::scenario::script::{Script, infohash};
 
@@ -58,7 +58,7 @@ fn config(kind: u8, more: u8) -> Config {
     config.source_limits = kind & 8 == 0;
     config.read_only = kind & 0x30 == 0x10 && more & 1 != 0;
     if kind & 0x30 == 0x20 {
-        (config.new_endpoints, config.new_endpoints_burst) = (1, 2);
+        config.new_endpoints = RateLimit::new(1, 2);
     }
     if more & 2 != 0 {
         (config.id, config.id_v6) =
@@ -68,7 +68,7 @@ fn config(kind: u8, more: u8) -> Config {
         (config.unverified_bytes, config.peer_ttl) = (400, Duration::from_secs(60));
     }
     if more & 8 != 0 {
-        (config.queries_per_source, config.source_burst, config.peers_per_swarm) = (1, 3, 2);
+        (config.queries_per_source, config.peers_per_swarm) = (RateLimit::new(1, 3), 2);
     }
     config
 }
@@ -77,15 +77,15 @@ fn limits(size: u8) -> Limits {
     let scale = [6, 3, 1, 0][usize::from(size)];
     let mut limits = Limits::default();
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (40 * scale, 24 * scale, 16 * scale);
-    (limits.inflight, limits.lookups) = (6 * scale, 2 * scale - scale / 2);
-    (limits.candidates, limits.found) = (10 * scale, 3 * scale);
+    (limits.inflight, limits.traversals) = (6 * scale, 2 * scale - scale / 2);
+    (limits.candidates_per_lookup, limits.peers_per_lookup) = (10 * scale, 3 * scale);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
-    (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
+    (limits.sources, limits.reputations) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (3 * scale, 4 * scale, 2 * scale);
     #[cfg(feature = "items")]
     {
-        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
-        (limits.own_items, limits.own_chunks) = (scale, 9 * scale);
+        (limits.items.stored, limits.items.chunks) = (2 * scale, 5 * scale);
+        (limits.items.own, limits.items.own_chunks) = (scale, 9 * scale);
     }
     limits
 }

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use dht_proto::sim::{Captured, Direction};
+use dht_proto::stats::{BucketInfo, Drops, MethodCounts, Stats};
 use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
 use dht_proto::{
-    BucketInfo, Config, Drops, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport,
-    MethodCounts, Node, NodeId, QueryId, Stats,
+    Config, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport, Node, NodeId, QueryId,
 };
 
 use crate::scenario::invariants::{Allowances, canonical, is_fit, is_short};
@@ -313,7 +313,7 @@ impl Witness {
         let acknowledged = under_way.acknowledged.len();
         let is_told = report.acknowledged as usize == acknowledged || node.stats().events_lost > 0;
         assert!(is_told, "{lookup:?} has {acknowledged} acknowledgements: {report:?}");
-        assert!(report.acknowledged <= report.announced, "{lookup:?}: {report:?}");
+        assert!(report.acknowledged <= report.sent, "{lookup:?}: {report:?}");
         assert!(report.answered <= report.queried, "{lookup:?}: {report:?}");
         assert!(report.duration <= self.now - under_way.started + self.behind, "{lookup:?}: {report:?}");
     }
@@ -391,11 +391,13 @@ impl Witness {
         let torrents: BTreeSet<InfoHash> = node.infohashes().collect();
         assert!(torrents.len() <= node.infohash_count());
         assert!(
-            (0..INFOHASHES).map(infohash).all(|it| torrents.contains(&it) || node.peers(it).count() == 0)
+            (0..INFOHASHES)
+                .map(infohash)
+                .all(|it| torrents.contains(&it) || node.stored_peers(it).count() == 0)
         );
         let mut stored = 0;
         for infohash in torrents {
-            let peers: BTreeSet<SocketAddr> = node.peers(infohash).collect();
+            let peers: BTreeSet<SocketAddr> = node.stored_peers(infohash).collect();
             assert!(peers.iter().all(|peer| is_fit(self.config.address_policy, *peer)));
             let ips: BTreeSet<IpAddr> = peers.iter().map(SocketAddr::ip).collect();
             assert!(ips.len() == peers.len() || !self.config.source_limits, "one peer for each IP");

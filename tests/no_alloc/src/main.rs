@@ -17,11 +17,9 @@ type Memory = dht_proto::Fixed;
 /// The memory of a node with slots of every kind.
 #[cfg(feature = "everything")]
 type Memory = dht_proto::fixed!({
-    let mut limits = dht_proto::Limits::CLIENT;
-    (limits.nodes_v6, limits.swarms, limits.peers_v4, limits.peers_v6) = (64, 4, 8, 8);
-    (limits.sources, limits.samples, limits.scrapes, limits.samplings, limits.replies) = (4, 4, 1, 1, 1);
-    (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (2, 16, 1, 8);
-    limits
+    let items = dht_proto::items::ItemLimits::NONE.stored(2).chunks(16).own(1).own_chunks(8);
+    let limits = dht_proto::Limits::CLIENT.nodes_v6(64).swarms(4).peers_v4(8).peers_v6(8).items(items);
+    limits.sources(4).samples(4).scrapes(1).samplings(1).replies(1)
 });
 
 static mut MEMORY: Memory = Memory::new();
@@ -31,8 +29,7 @@ static mut MEMORY: Memory = Memory::new();
 fn run() -> u8 {
     // SAFETY: this is called once, and no other code takes this address.
     let memory = unsafe { &mut *(&raw mut MEMORY) };
-    let mut config = Config::default();
-    (config.ipv6, config.read_only) = (false, true);
+    let config = Config::DEFAULT.ipv6(false).read_only(true);
     let mut node = Node::with_storage(config, memory, [7; 32], Instant::ZERO);
     let host = SocketAddr::from(([67, 215, 246, 10], 6881));
     let (mut now, mut buf, mut sent) = (Instant::ZERO, [0; MAX_DATAGRAM], 0);

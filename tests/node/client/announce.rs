@@ -33,7 +33,7 @@ fn l_02_the_eight_closest_store_an_announce_and_acknowledge_it() {
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
     assert_eq!(holders(&stage, 4242), sorted(closest(&stage)));
-    assert_eq!((report.kind, report.announced, report.acknowledged), (LookupKind::Announce, 8, 8));
+    assert_eq!((report.kind, report.sent, report.acknowledged), (LookupKind::Announce, 8, 8));
     let acknowledged = stage.events.iter().filter_map(|event| match event {
         Event::Acknowledged { lookup: id, node } if *id == lookup => Some(*node),
         _ => None,
@@ -149,7 +149,7 @@ fn refused_tokens_are_replaced_by_a_full_lookup() {
     let lookup = announce(&mut stage, 4343);
     let report = stage.finish(lookup);
     assert_eq!(holders(&stage, 4343), sorted(closest(&stage)));
-    assert_eq!((report.announced, report.acknowledged), (8, 8));
+    assert_eq!((report.sent, report.acknowledged), (8, 8));
     assert!(stage.count(begun, |sent| sent.is_get_peers()) >= 8);
 }
 
@@ -163,7 +163,7 @@ fn a_refused_announce_goes_to_the_next_closest() {
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
     let holders = holders(&stage, 4242);
-    assert_eq!((report.acknowledged, report.announced, holders.len()), (8, 10, 8));
+    assert_eq!((report.acknowledged, report.sent, holders.len()), (8, 10, 8));
     assert!(!holders.contains(&near[0]) && !holders.contains(&near[3]));
     assert!(report.duration < secs(2), "a refusal is not a timeout: {report:?}");
 }
@@ -176,7 +176,7 @@ fn an_announce_that_all_nodes_refuse_ends() {
     }
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
-    assert_eq!((report.acknowledged, report.announced), (0, 16));
+    assert_eq!((report.acknowledged, report.sent), (0, 16));
     let again = announce(&mut stage, 4242);
     assert_eq!(stage.finish(again).acknowledged, 0, "so does one with the tokens of the first");
 }
@@ -194,7 +194,7 @@ fn a_lost_announce_is_sent_once_more() {
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
     assert_eq!(report.acknowledged, 8);
-    assert!((9..=11).contains(&report.announced), "more than 8, in case it is lost again: {report:?}");
+    assert!((9..=11).contains(&report.sent), "more than 8, in case it is lost again: {report:?}");
     let holders = holders(&stage, 4242);
     assert!(near.iter().all(|addr| holders.contains(addr)), "the closest store it: {holders:?}");
     for addr in &near[..3] {

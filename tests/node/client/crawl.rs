@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{CrawlOptions, Crawler, Event, Family, InfoHash, NodeId, StartError};
+use dht_proto::crawl::{CrawlOptions, Crawler};
+use dht_proto::errors::ContactError;
+use dht_proto::{Event, Family, InfoHash, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, addr, secs};
@@ -141,7 +143,7 @@ fn a_crawl_continues_with_its_nodes_when_a_disabled_family_is_enabled() {
     assert!((10..30).contains(&before.asked) && before.due >= 20, "{before:?}");
     crawl.hear(|stage| stage.act(|node, now| node.set_enabled(now, Family::V4, false)));
     let ask = |crawl: &mut Crawl| crawl.stage.node.sample_infohashes(crawl.stage.now, addr(1), NodeId::ZERO);
-    assert_eq!(ask(&mut crawl), Err(StartError::Disabled));
+    assert_eq!(ask(&mut crawl), Err(ContactError::Disabled));
     crawl.run(secs(60));
     let disabled = crawl.crawler.report();
     assert_eq!((disabled.asked, disabled.nodes), (before.asked, before.nodes), "{disabled:?}");

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::errors::{Limit, PublishError};
+use dht_proto::items::{Item, Salt, SecretKey, TorrentPointer, UpdatableTorrent};
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
-    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId,
-    PutObstacle, Salt, SecretKey, StartError, TorrentPointer, UpdatableTorrent,
+    Config, Event, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, PutError, StartError,
 };
 
 use crate::common::items::{VALUE, secret, signed};
@@ -97,7 +98,7 @@ fn b44_02_b44_04_b44_30_an_immutable_item_is_put_to_the_closest_under_their_own_
     let item = Item::immutable(VALUE).unwrap();
     let report = put(&mut stage, &item, None);
     assert_eq!((report.kind, report.target), (LookupKind::Put, item.target()));
-    assert_eq!((report.announced, report.acknowledged, report.refused.total), (8, 8, 0));
+    assert_eq!((report.sent, report.acknowledged, report.refused.total), (8, 8, 0));
     let mut nearest = closest(&stage, item.target());
     nearest.sort_unstable();
     assert_eq!(holders(&stage, &item), nearest, "each received its own token");
@@ -117,7 +118,7 @@ fn b44_27_a_value_counts_only_under_its_own_hash_and_ends_the_lookup() {
     let lookup = stage.act(|node, now| node.get_immutable(now, item.target())).unwrap();
     let report = stage.finish(lookup);
     assert_eq!(stage.node.item(lookup), Some(item));
-    assert_eq!((report.kind, report.copies, report.seq), (LookupKind::Get, 1, None));
+    assert_eq!((report.kind, report.item.copies, report.item.seq), (LookupKind::Get, 1, None));
     assert!(stage.node.stats().items.bad_find > 3);
     let found = Event::ItemFound { lookup, node: Some(nearest[5]), seq: None };
     assert!(stage.events.contains(&found));
@@ -138,7 +139,7 @@ fn b44_29_the_highest_valid_seq_wins_and_every_newer_version_is_reported() {
         }
         let (lookup, report) = get_mutable(&mut stage);
         assert_eq!(stage.node.item(lookup), Some(signed(5, VALUE)));
-        assert_eq!((report.seq, report.copies), (Some(5), 1));
+        assert_eq!((report.item.seq, report.item.copies), (Some(5), 1));
         for (at, seq) in nearest.iter().zip(order) {
             let found = Event::ItemFound { lookup, node: Some(*at), seq: Some(seq) };
             assert!(stage.events.contains(&found), "{order:?} {seq}");
@@ -150,8 +151,8 @@ fn b44_29_the_highest_valid_seq_wins_and_every_newer_version_is_reported() {
 fn b44_28_only_what_the_key_signed_with_our_own_salt_is_found() {
     let good = signed(1, VALUE);
     let Copied { value, signed: Some((key, seq, signature)) } = copied(&good) else { unreachable!() };
-    let other = Item::sign(&SecretKey::from_bytes(&[8; 32]), b"salt", 9, VALUE).unwrap();
-    let other_salt = Item::sign(&secret(), b"pepper", 9, VALUE).unwrap();
+    let other = Item::sign(&SecretKey::from_bytes(&[8; 32]), Salt::new(b"salt").unwrap(), 9, VALUE).unwrap();
+    let other_salt = Item::sign(&secret(), Salt::new(b"pepper").unwrap(), 9, VALUE).unwrap();
     let mut broken = signature;
     broken[9] ^= 1;
     for bad in [
@@ -166,7 +167,11 @@ fn b44_28_only_what_the_key_signed_with_our_own_salt_is_found() {
         let mut stage = Stage::joined(60);
         stage.hosts.values_mut().for_each(|host| host.item = Some(bad.clone()));
         let (lookup, report) = get_mutable(&mut stage);
-        assert_eq!((stage.node.item(lookup), report.seq, report.copies), (None, None, 0), "{bad:?}");
+        assert_eq!(
+            (stage.node.item(lookup), report.item.seq, report.item.copies),
+            (None, None, 0),
+            "{bad:?}"
+        );
         assert!(stage.node.stats().items.bad_find >= 8);
     }
 }
@@ -194,12 +199,12 @@ fn nodes_with_an_older_version_store_what_replaces_the_newest() {
         stage.hosts.get_mut(at).unwrap().item = Some(copied(&signed(2, VALUE)));
     }
     let report = put(&mut stage, &signed(3, b"3:new"), Some(2));
-    assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(2), 3));
+    assert_eq!((report.acknowledged, report.item.seq, report.item.copies), (8, Some(2), 3));
     for (to, put) in puts(&stage) {
         assert_eq!(put.cas, nearest[..3].contains(&to).then_some(2), "{to}");
     }
     let report = put(&mut stage, &signed(4, b"4:more"), Some(3));
-    assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(3), 8));
+    assert_eq!((report.acknowledged, report.item.seq, report.item.copies), (8, Some(3), 8));
     assert!(puts(&stage).iter().skip(8).all(|(_, put)| put.cas == Some(3)));
 }
 
@@ -209,10 +214,10 @@ fn b44_14_a_put_whose_cas_is_not_the_newest_version_is_not_sent() {
     give(&mut stage, &signed(7, b"3:new"), 3);
     for cas in [6, 8] {
         let report = put(&mut stage, &signed(9, VALUE), Some(cas));
-        assert_eq!((report.acknowledged, report.announced, report.seq), (0, 0, Some(7)));
+        assert_eq!((report.acknowledged, report.sent, report.item.seq), (0, 0, Some(7)));
         assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "which would refuse");
         assert_eq!(report.refused.last, Some(ErrorCode::CAS_MISMATCH));
-        assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 7 }));
+        assert_eq!(report.stored(), Err(PutError::CasMismatch { found: 7 }));
         assert_eq!(puts(&stage), []);
     }
     assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
@@ -233,7 +238,7 @@ fn b44_13_a_refusal_by_a_node_that_stores_the_same_item_counts_as_stored() {
     }
     let report = put(&mut stage, &item, None);
     assert_eq!((report.acknowledged, report.refused.seq_too_low), (7, 1));
-    assert_eq!((report.obstacle, holders(&stage, &item).len()), (None, 7));
+    assert_eq!((report.stored().map(|stored| stored.acknowledged), holders(&stage, &item).len()), (Ok(7), 7));
 }
 
 #[test]
@@ -248,8 +253,25 @@ fn b44_13_b44_14_b44_35_refusals_are_reported_by_code_and_only_those_unrelated_t
     let report = put(&mut stage, &item, Some(3));
     let refused = report.refused;
     assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (5, 1, 2));
-    assert!(refused.last.is_some() && report.obstacle.is_none());
-    assert_eq!((report.announced, report.acknowledged), (10, 5), "two of the next closest store it");
+    assert!(refused.last.is_some() && report.stored().is_ok());
+    assert_eq!((report.sent, report.acknowledged), (10, 5), "two of the next closest store it");
+}
+
+#[test]
+fn an_item_is_published_again_after_the_interval_of_the_configuration() {
+    for (interval, least) in [(secs(600), secs(600)), (ms(1), secs(60))] {
+        let mut stage = Stage::new(config().publish_interval(interval));
+        stage.join(60);
+        let item = signed(4, VALUE);
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
+        stage.run(secs(30));
+        assert_eq!(rounds(&stage).len(), 1);
+        // A tenth is left to chance.
+        stage.run(least * 8 / 10 - secs(30));
+        assert_eq!(rounds(&stage).len(), 1, "not before it is due");
+        stage.run(least * 4 / 10 + secs(20));
+        assert!(rounds(&stage).len() >= 2, "{least:?}: {}", rounds(&stage).len());
+    }
 }
 
 #[test]
@@ -262,8 +284,10 @@ fn b44_13_a_put_that_is_refused_because_of_another_version_is_not_sent_to_farthe
             stage.hosts.get_mut(&at).unwrap().refuses_announces = Some(code);
         }
         let report = put(&mut stage, &item, cas);
-        assert_eq!((report.announced, report.acknowledged, report.refused.total), (8, 0, 8));
+        assert_eq!((report.sent, report.acknowledged, report.refused.total), (8, 0, 8));
         assert_eq!(report.refused.last, Some(ErrorCode(code)));
+        assert_eq!(report.stored(), Err(PutError::Refused(ErrorCode(code))));
+        assert!(report.stored().is_err_and(PutError::is_other_version), "whoever put it looks again");
         stage.run(secs(60));
         assert_eq!((puts(&stage).len(), holders(&stage, &item)), (8, vec![]));
     }
@@ -277,8 +301,8 @@ fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
     stage.hosts.get_mut(&nearest[7]).unwrap().item = Some(copied(&signed(9, b"3:new")));
     for is_kept in [false, true] {
         let report = if is_kept { keep(&mut stage, &stale) } else { put(&mut stage, &stale, None) };
-        assert_eq!((report.seq, report.copies, report.acknowledged), (Some(9), 1, 0));
-        assert_eq!(report.obstacle, Some(PutObstacle::Superseded { newest: 9 }));
+        assert_eq!((report.item.seq, report.item.copies, report.acknowledged), (Some(9), 1, 0));
+        assert_eq!(report.stored(), Err(PutError::Superseded { newest: 9 }));
         stage.run(secs(60));
         assert_eq!(puts(&stage), []);
     }
@@ -287,7 +311,7 @@ fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
 #[test]
 fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
     let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
-    let conflict = Some(PutObstacle::Conflict { seq: 5 });
+    let conflict = PutError::Conflict { seq: 5 };
     // Put by this node before, put by another one, or found by this node before.
     for case in 0..3 {
         let mut stage = Stage::joined(60);
@@ -304,11 +328,19 @@ fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
         let sent = puts(&stage).len();
         for is_kept in [false, true] {
             let report = if is_kept { keep(&mut stage, &second) } else { put(&mut stage, &second, None) };
-            assert_eq!((report.obstacle, report.seq, report.acknowledged), (conflict, Some(5), 0), "{case}");
+            assert_eq!(
+                (report.stored(), report.item.seq, report.acknowledged),
+                (Err(conflict), Some(5), 0),
+                "{case}"
+            );
             assert_eq!((puts(&stage).len(), report.refused.total), (sent, 0));
         }
         let report = put(&mut stage, &first, None);
-        assert_eq!((report.obstacle, report.acknowledged), (None, 8), "{case}: the value that is stored");
+        assert_eq!(
+            report.stored().map(|stored| stored.acknowledged),
+            Ok(8),
+            "{case}: the value that is stored"
+        );
     }
 }
 
@@ -323,6 +355,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
     (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(1500), 1);
     let report = put(&mut stage, &item, None);
     assert!(report.acknowledged >= 8, "{report:?}");
+    assert_eq!(report.stored(), Err(PutError::Superseded { newest: 9 }), "though they have taken it");
     let sent = puts(&stage).len();
     stage.run(secs(60));
     assert!(stage.events.iter().any(|event| matches!(event, Event::ItemFound { seq: Some(9), .. })));
@@ -343,21 +376,21 @@ fn b44_29_a_get_and_the_lookup_before_a_put_wait_for_the_closest_until_they_time
     };
     let (mut slow, _) = stage();
     let (lookup, report) = get_mutable(&mut slow);
-    assert_eq!((slow.node.item(lookup), report.seq), (Some(new.clone()), Some(9)));
+    assert_eq!((slow.node.item(lookup), report.item.seq), (Some(new.clone()), Some(9)));
     let seqs = |event: &Event| if let Event::ItemFound { seq, .. } = event { *seq } else { None };
     let seqs: Vec<i64> = slow.events.iter().filter_map(seqs).collect();
     assert_eq!((seqs.first(), seqs.last()), (Some(&3), Some(&9)), "other versions are reported before");
     assert!(report.duration < ms(1500));
     let (mut slow, _) = stage();
     let report = put(&mut slow, &signed(4, VALUE), None);
-    assert_eq!((report.obstacle, puts(&slow).len()), (Some(PutObstacle::Superseded { newest: 9 }), 0));
+    assert_eq!((report.stored(), puts(&slow).len()), (Err(PutError::Superseded { newest: 9 }), 0));
     // No node is waited for longer.
     let (mut dead, at) = stage();
     dead.hosts.get_mut(&at).unwrap().is_dead = true;
     let (_, report) = get_mutable(&mut dead);
-    assert_eq!(report.seq, Some(3));
+    assert_eq!(report.item.seq, Some(3));
     assert!((secs(5)..ms(5500)).contains(&report.duration), "{:?}", report.duration);
-    let report = put(&mut dead, &signed(4, VALUE), report.seq);
+    let report = put(&mut dead, &signed(4, VALUE), report.item.seq);
     assert!(report.acknowledged == 8 && report.duration < secs(1), "nor again: {report:?}");
 }
 
@@ -395,10 +428,10 @@ fn a_put_of_a_mutable_item_queries_the_nodes_of_an_earlier_lookup_again() {
         let mut stage = Stage::joined(60);
         give(&mut stage, &signed(1, VALUE), 8);
         let (_, report) = get_mutable(&mut stage);
-        let next = signed(report.seq.unwrap() + 1, b"4:next");
+        let next = signed(report.item.seq.unwrap() + 1, b"4:next");
         let asked = report.queried;
         let report = put(&mut stage, &next, cas);
-        assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(1), 8));
+        assert_eq!((report.acknowledged, report.item.seq, report.item.copies), (8, Some(1), 8));
         assert!(
             (8..=14).contains(&report.queried) && report.queried <= asked,
             "{} of {asked}",
@@ -415,8 +448,8 @@ fn b44_14_a_put_with_cas_sees_what_was_stored_since_the_last_lookup() {
     let (_, report) = get_mutable(&mut stage);
     // Another node was faster, except at the eighth host.
     give(&mut stage, &signed(2, b"5:other"), 7);
-    let report = put(&mut stage, &signed(2, b"4:next"), report.seq);
-    assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
+    let report = put(&mut stage, &signed(2, b"4:next"), report.item.seq);
+    assert_eq!(report.stored(), Err(PutError::CasMismatch { found: 2 }));
     assert_eq!((report.acknowledged, report.refused.cas_mismatch, puts(&stage).len()), (0, 7, 0));
 }
 
@@ -424,7 +457,7 @@ fn b44_14_a_put_with_cas_sees_what_was_stored_since_the_last_lookup() {
 fn b44_21_a_node_that_requires_a_seq_receives_one_if_configured() {
     for wished in [false, true] {
         let mut config = config();
-        config.retry_with_seq = wished;
+        config.items.retry_with_seq = wished;
         let mut stage = joined_with(config, &limits(), 60);
         stage.hosts.values_mut().for_each(|host| host.wants_seq = true);
         let item = Item::immutable(VALUE).unwrap();
@@ -449,8 +482,12 @@ fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.token = Some(vec![b't'; 128]));
     let value = [&b"996:"[..], &[b'x'; 996]].concat();
-    let item = Item::sign(&secret(), &[b's'; 64], i64::MAX, &value).unwrap();
-    give(&mut stage, &Item::sign(&secret(), &[b's'; 64], i64::MAX - 1, &value).unwrap(), 8);
+    let item = Item::sign(&secret(), Salt::new(&[b's'; 64]).unwrap(), i64::MAX, &value).unwrap();
+    give(
+        &mut stage,
+        &Item::sign(&secret(), Salt::new(&[b's'; 64]).unwrap(), i64::MAX - 1, &value).unwrap(),
+        8,
+    );
     // The datagram has no room for nodes beside it.
     let holders_before = closest(&stage, item.target());
     holders_before.iter().for_each(|at| stage.hosts.get_mut(at).unwrap().lists = Some(Vec::new()));
@@ -525,7 +562,7 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
     let sent = puts(&stage).len();
     stage.run(secs(3600 + 600));
     let round = rounds(&stage).pop().unwrap();
-    assert_eq!((round.obstacle, round.copies), (Some(PutObstacle::Conflict { seq: 5 }), 0));
+    assert_eq!((round.stored(), round.item.copies), (Err(PutError::Conflict { seq: 5 }), 0));
     assert_eq!((puts(&stage).len(), stage.node.publications().next().unwrap().is_spared), (sent, true));
     // The copies expire, and the item is put again.
     stage.hosts.values_mut().for_each(|host| host.item = None);
@@ -549,8 +586,8 @@ fn b44_32_copies_of_an_older_version_do_not_count_when_a_newer_one_is_found() {
         hosts[rank].rtt = hosts[rank].rtt * (2 + delay) / 2;
         stage.run(secs(3600 + 600));
         let last = rounds(&stage).pop().unwrap();
-        let is_stopped = last.obstacle == Some(PutObstacle::Conflict { seq: 5 }) && last.acknowledged == 0;
-        assert!((is_stopped && last.copies == 0) || last.acknowledged >= 8, "{rank}, {delay}: {last:?}");
+        let is_stopped = last.stored() == Err(PutError::Conflict { seq: 5 }) && last.acknowledged == 0;
+        assert!((is_stopped && last.item.copies == 0) || last.acknowledged >= 8, "{rank}, {delay}: {last:?}");
     }
 }
 
@@ -581,7 +618,7 @@ fn a_publication_is_replaced_by_a_newer_version_and_never_by_an_older_one() {
     let kept = stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))), Ok(kept));
     for stale in [signed(4, VALUE), signed(5, b"5:other")] {
-        assert_eq!(stage.act(|node, now| node.start_publishing(now, &stale)), Err(StartError::StaleItem));
+        assert_eq!(stage.act(|node, now| node.start_publishing(now, &stale)), Err(PublishError::StaleItem));
     }
     stage.run(secs(60));
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(6, b"3:new"))), Ok(kept));
@@ -606,7 +643,7 @@ fn a_publication_that_was_superseded_stops_and_reports_it() {
 #[test]
 fn the_memory_for_own_items_is_bounded_and_completed_lookups_free_theirs() {
     let mut limits: Limits = limits();
-    (limits.own_items, limits.own_chunks, limits.publications) = (3, 24, 3);
+    (limits.items.own, limits.items.own_chunks, limits.publications) = (3, 24, 3);
     let mut stage = joined_with(config(), &limits, 20);
     for index in 0..9_u8 {
         let target = NodeId::from_bytes([index; 20]);
@@ -618,7 +655,7 @@ fn the_memory_for_own_items_is_bounded_and_completed_lookups_free_theirs() {
         stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    let full = PublishError::Full { limit: Limit::PublishedItems, size: 3 };
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
     // Publications free no memory, so waiting for a slot would be in vain.
     let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
@@ -643,9 +680,9 @@ fn publications_leave_a_quarter_of_the_memory_to_lookups() {
     for (slots, chunks, len, most, (limit, size)) in
         [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
     {
-        let full = StartError::Full { limit, size };
+        let full = PublishError::Full { limit, size };
         let mut limits: Limits = limits();
-        (limits.own_items, limits.own_chunks, limits.publications) = (slots, chunks, 64);
+        (limits.items.own, limits.items.own_chunks, limits.publications) = (slots, chunks, 64);
         let mut stage = joined_with(config(), &limits, 20);
         let keep =
             |stage: &mut Stage, index| stage.act(|node, now| node.start_publishing(now, &item(index, len)));
@@ -681,7 +718,7 @@ fn the_default_limits_have_room_for_a_hundred_publications_of_a_thousand_bytes()
 #[test]
 fn a_publication_changes_within_its_own_share_of_memory() {
     let mut limits: Limits = limits();
-    (limits.own_items, limits.own_chunks, limits.publications) = (4, 32, 4);
+    (limits.items.own, limits.items.own_chunks, limits.publications) = (4, 32, 4);
     let mut stage = joined_with(config(), &limits, 20);
     for index in 0..2_u8 {
         let other = Item::immutable(format!("i{index}e").as_bytes()).unwrap();
@@ -691,7 +728,7 @@ fn a_publication_changes_within_its_own_share_of_memory() {
         stage.act(|node, now| node.start_publishing(now, &signed(seq, VALUE))).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    let full = PublishError::Full { limit: Limit::PublishedItems, size: 3 };
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
 }
 

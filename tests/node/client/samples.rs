@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use dht_proto::{Event, InfoHash, Limit, NodeId, QueryError, QueryId, Sample, StartError};
+use dht_proto::errors::{ContactError, Limit};
+use dht_proto::report::Sample;
+use dht_proto::wire::ErrorCode;
+use dht_proto::{Event, InfoHash, NodeId, QueryError, QueryId};
 
 use crate::common;
 use crate::common::addr;
@@ -73,7 +76,7 @@ fn b51_07_b51_11_an_answer_without_samples_is_distinguished_and_its_nodes_are_us
     let query = lone.node.sample_infohashes(lone.now, addr(1), NodeId::ZERO).unwrap();
     let error = lone.query().error(b"li204e14:Method Unknowne");
     lone.ignored(addr(1), &error);
-    assert_eq!(done(&mut lone, query), Err(QueryError::Refused(204)));
+    assert_eq!(done(&mut lone, query), Err(QueryError::Refused(ErrorCode::METHOD_UNKNOWN)));
     assert_eq!(lone.node.samples(query).count(), 0);
 }
 
@@ -95,7 +98,7 @@ fn queries_for_samples_have_their_own_limit_and_each_ends_once() {
     let mut lone = Lone::with_limits(config(), &limits);
     let ask = |lone: &mut Lone| lone.node.sample_infohashes(lone.now, addr(1), NodeId::ZERO);
     let (first, second) = (ask(&mut lone).unwrap(), ask(&mut lone).unwrap());
-    assert_eq!(ask(&mut lone), Err(StartError::Full { limit: Limit::Samplings, size: 2 }));
+    assert_eq!(ask(&mut lone), Err(ContactError::Full { limit: Limit::Samplings, size: 2 }));
     assert!(lone.node.ping(lone.now, addr(2)).is_ok(), "pings are not affected");
     assert!(lone.node.cancel_query(first) && !lone.node.cancel_query(first));
     let third = ask(&mut lone).unwrap();
@@ -116,5 +119,5 @@ fn queries_for_samples_have_their_own_limit_and_each_ends_once() {
         assert!(ask_one(&mut lone, b"", b"7:samples0:").1.is_ok());
     }
     let private = lone.node.sample_infohashes(lone.now, "10.0.0.1:5".parse().unwrap(), NodeId::ZERO);
-    assert_eq!(private, Err(StartError::AddressRefused));
+    assert_eq!(private, Err(ContactError::AddressRefused));
 }

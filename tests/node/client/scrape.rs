@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dht_proto::{
-    BloomFilter, Family, InfoHash, Limit, Lookup, LookupKind, LookupReport, NodeId, StartError, SwarmSize,
-};
+use dht_proto::errors::Limit;
+use dht_proto::report::SwarmSize;
+use dht_proto::stats::BloomFilter;
+use dht_proto::{Family, InfoHash, Lookup, LookupKind, LookupReport, NodeId, StartError};
 
 use crate::common;
 use crate::common::raw::{
@@ -231,7 +232,7 @@ fn b33_14_b33_10_the_peers_of_an_answer_without_filters_are_counted() {
 #[test]
 fn b33_14_peers_without_filters_are_counted_beyond_those_that_a_lookup_stores() {
     let mut limits = common::raw::limits();
-    limits.found = 10;
+    limits.peers_per_lookup = 10;
     let mut lone = Lone::with_limits(config(), &limits);
     let peers: Vec<_> = (5..105).map(addr).collect();
     let report = scrape_one(&mut lone, b"", &value_list(&peers));

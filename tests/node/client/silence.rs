@@ -7,7 +7,7 @@ use crate::stage;
 use crate::stage::{Stage, addr, id, infohash, ms, secs};
 
 #[cfg(feature = "items")]
-use dht_proto::Item;
+use dht_proto::items::Item;
 use dht_proto::wire::Method;
 use dht_proto::{Announce, Family, Instant};
 
@@ -68,7 +68,7 @@ fn an_item_is_found_and_put_among_many_nodes_that_ignore_item_queries() {
     assert!(report.acknowledged >= 2, "{report:?}");
     stage.run(secs(60));
     let again = stage.act(|node, now| node.get_immutable(now, Item::immutable(b"2:ab").unwrap().target()));
-    assert!(stage.finish(again.unwrap()).copies > 0);
+    assert!(stage.finish(again.unwrap()).item.copies > 0);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn talk(node: &mut Node, now: &mut Instant, lookup: LookupId, time: Duration) ->
 fn t_08_tokens_in_only_one_family_do_not_skip_the_lookup_in_the_other() {
     let mut now = Instant::from_micros(1);
     let mut limits = Limits::default();
-    limits.lookups = 2;
+    limits.traversals = 2;
     let mut node = Node::new(Config::default(), &limits, [7; 32], now);
     for addr in [SocketAddr::from(V4), SocketAddr::from(V6)] {
         node.add_node(now, addr).unwrap();

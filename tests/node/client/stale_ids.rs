@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dht_proto::{Announce, BootstrapKind, Event, Family, Limit, Limits, LookupId, StartError};
+use dht_proto::errors::{ContactError, Limit};
+use dht_proto::{Announce, BootstrapKind, Event, Family, Limits, LookupId, StartError};
 use proptest::prelude::*;
 
 use crate::stage;
@@ -204,8 +205,8 @@ fn too_many_lookups_are_refused_until_one_has_ended() {
             Err(error) => break error,
         }
     };
-    let full = StartError::Full { limit: Limit::Lookups, size: stage::limits().lookups };
-    assert_eq!((refused, lookups.len()), (full, stage::limits().lookups));
+    let full = StartError::Full { limit: Limit::Traversals, size: stage::limits().traversals };
+    assert_eq!((refused, lookups.len()), (full, stage::limits().traversals));
     let refused = stage.act(|node, now| node.announce(now, infohash(99), Announce::port(1)));
     assert_eq!(refused, Err(full));
     assert!(stage.node.cancel(lookups[3]));
@@ -226,7 +227,7 @@ fn too_many_queries_are_refused_until_one_has_ended() {
     }
     assert_eq!(
         stage.act(|node, now| node.ping(now, addr(5))),
-        Err(StartError::Full { limit: Limit::Queries, size: 4 })
+        Err(ContactError::Full { limit: Limit::Queries, size: 4 })
     );
     settle(&mut stage);
     assert_eq!(stage.events.len(), 4);
@@ -337,7 +338,7 @@ fn c_05_four_lookups_that_share_three_queries_end_once() {
 /// Checks that everything that was not cancelled ends exactly once.
 fn ends_once(script: Vec<Act>, inflight: usize) -> Result<(), TestCaseError> {
     let mut limits: Limits = stage::limits();
-    (limits.inflight, limits.lookups) = (inflight, 4);
+    (limits.inflight, limits.traversals) = (inflight, 4);
     let mut stage = Stage::with_limits(stage::config(), &limits);
     for index in 1..=40 {
         stage.host(index);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+use dht_proto::errors::StoreError;
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, NodeId};
 
 use crate::common;
 use crate::common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
@@ -104,13 +105,13 @@ fn b45_11_a_shared_peer_is_subject_to_the_same_limits_as_an_announced_one() {
 
 #[cfg(feature = "items")]
 mod items {
+    use dht_proto::items::{Item, Salt, SecretKey};
     use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-    use dht_proto::{Item, SecretKey};
 
     use super::*;
 
     fn signed(seq: i64, value: &[u8]) -> Item {
-        Item::sign(&SecretKey::from_bytes(&[7; 32]), b"salt", seq, value).unwrap()
+        Item::sign(&SecretKey::from_bytes(&[7; 32]), Salt::new(b"salt").unwrap(), seq, value).unwrap()
     }
 
     fn bytes(method: Method<'_>) -> Vec<u8> {
@@ -126,11 +127,11 @@ mod items {
 
     fn put(lone: &mut Lone, from: SocketAddr, item: &Item) {
         let answer = get(lone, from, item.target());
-        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
         let put = match &key {
             None => PutItem::Immutable { value, seq: None },
             Some(key) => {
-                let (seq, salt) = (item.seq().unwrap(), item.salt());
+                let (seq, salt) = (item.seq().unwrap(), salt.as_bytes());
                 PutItem::Mutable { value, key, seq, signature: item.signature().unwrap(), salt, cas: None }
             }
         };
@@ -176,7 +177,7 @@ mod items {
         lone.drain();
         assert!(lone.events.is_empty(), "{:?}", lone.events);
         let mut limits = limits();
-        limits.items = 0;
+        limits.items.stored = 0;
         let mut full = Lone::with_limits(config(), &limits);
         assert_eq!(full.node.store_item(now, &signed(1, b"0:"), addr(900)), Err(StoreError::NoRoom));
     }
@@ -184,7 +185,7 @@ mod items {
     #[test]
     fn b45_11_a_source_that_fills_the_store_at_one_address_is_evicted_first_at_the_others_too() {
         let mut limits = limits();
-        (limits.items, limits.item_chunks) = (8, 64);
+        (limits.items.stored, limits.items.chunks) = (8, 64);
         let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
         let now = lone.now;
         // Values are searched so that the items of one subnet are closest to the node.
@@ -282,7 +283,7 @@ fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
     assert_eq!(refused, Err(CallError::Store(StoreError::AddressRefused)));
     #[cfg(feature = "items")]
     {
-        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        let item = dht_proto::items::Item::immutable(b"5:value").unwrap();
         other.store_item(&item, handed.1).wait().unwrap();
         assert_eq!(other.stored_item(item.target()).wait().unwrap(), Some(item));
     }
@@ -300,7 +301,7 @@ async fn b45_11_a_task_shares_what_another_adapter_stored() {
     assert_eq!(other.stored_peers(TARGET.into()).await.unwrap(), [peer]);
     #[cfg(feature = "items")]
     {
-        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        let item = dht_proto::items::Item::immutable(b"5:value").unwrap();
         other.store_item(&item, peer).await.unwrap();
         assert_eq!(other.stored_item(item.target()).await.unwrap(), Some(item));
     }

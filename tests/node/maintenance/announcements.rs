@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use dht_proto::errors::{Limit, PublishError};
 use dht_proto::{
-    Announce, Event, Fixed, InfoHash, Instant, Limit, Limits, LookupReport, Node, NodeId, PublicationId,
+    Announce, Event, Fixed, InfoHash, Instant, Limits, LookupReport, Node, NodeId, PublicationId, RateLimit,
     StartError, Storage,
 };
 
@@ -59,7 +60,7 @@ fn l_10_an_announcement_is_repeated_every_15_minutes_until_it_is_stopped() {
     let reports = rounds(&stage, Some(kept));
     assert!((15..=18).contains(&reports.len()), "{}", reports.len());
     for report in &reports {
-        assert_eq!((report.announced, report.acknowledged, report.peers), (8, 8, 1));
+        assert_eq!((report.sent, report.acknowledged, report.peers), (8, 8, 1));
         assert_eq!(report.target, NodeId::from_bytes([1; 20]));
     }
     let starts = starts(&stage, infohash(1));
@@ -126,8 +127,8 @@ fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let refused = |stage: &mut Stage, byte, port| {
         stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(port)).unwrap_err())
     };
-    assert_eq!(refused(&mut stage, 3, 4242), StartError::Full { limit: Limit::Publications, size: 2 });
-    assert_eq!(refused(&mut stage, 1, 0), StartError::PortZero);
+    assert_eq!(refused(&mut stage, 3, 4242), PublishError::Full { limit: Limit::Publications, size: 2 });
+    assert_eq!(refused(&mut stage, 1, 0), PublishError::PortZero);
     stage.run(secs(60));
     assert_eq!(rounds(&stage, None).len(), 2);
     assert_eq!(keep(&mut stage, infohash(1), 4242), first, "the same again");
@@ -143,7 +144,7 @@ fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let mut none = limits();
     none.publications = 0;
     let mut stage = Stage::with_limits(config(), &none);
-    assert_eq!(refused(&mut stage, 1, 1), StartError::TooSmall { limit: Limit::Publications, size: 0 });
+    assert_eq!(refused(&mut stage, 1, 1), PublishError::TooSmall { limit: Limit::Publications, size: 0 });
 }
 
 #[test]
@@ -256,7 +257,7 @@ fn c_11_user_lookups_start_at_once_beside_a_thousand_announcements() {
 #[test]
 fn c_11_continuous_user_lookups_do_not_starve_republishes() {
     let mut config = config();
-    (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
+    config.new_endpoints = RateLimit::new(2, 20);
     let mut stage = Stage::new(config);
     stage.join(400);
     keep_many(&mut stage, 0..100);
@@ -348,7 +349,7 @@ fn nothing_is_announced_before_the_dht_is_joined() {
 #[test]
 fn c_11_user_lookups_preempt_a_republish() {
     let mut few = limits();
-    few.lookups = 1;
+    few.traversals = 1;
     let mut stage = Stage::with_limits(config(), &few);
     stage.join(60);
     stage.run(secs(600));
@@ -357,7 +358,7 @@ fn c_11_user_lookups_preempt_a_republish() {
     assert!(stage.node.announcements().next().unwrap().round.is_some());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     let refused = stage.act(|node, now| node.get_peers(now, infohash(3)));
-    let full = StartError::Full { limit: Limit::Lookups, size: 1 };
+    let full = StartError::Full { limit: Limit::Traversals, size: 1 };
     assert_eq!(refused, Err(full), "one republish used one slot");
     assert_eq!(stage.node.announcements().next().unwrap().round, None);
     assert!(stage.finish(lookup).answered >= 8);
@@ -376,7 +377,7 @@ fn c_11_a_read_only_node_in_fixed_memory_republishes_announcements() {
     stage.join(60);
     keep_many(&mut stage, 0..8);
     let refused = stage.act(|node, now| node.start_announcing(now, hash(8), Announce::port(1)));
-    assert_eq!(refused, Err(StartError::Full { limit: Limit::Publications, size: 8 }));
+    assert_eq!(refused, Err(PublishError::Full { limit: Limit::Publications, size: 8 }));
     stage.run(2 * HOUR);
     let count = rounds(&stage, None).len();
     assert!((60..=80).contains(&count), "{count}");

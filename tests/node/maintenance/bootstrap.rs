@@ -1,9 +1,8 @@
 //! Joining the DHT: from nothing, through bootstrap hosts, and again after an outage.
 
+use dht_proto::errors::{ContactError, Limit};
 use dht_proto::wire::{Body, Message, Method};
-use dht_proto::{
-    Announce, BootstrapKind, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId, StartError,
-};
+use dht_proto::{Announce, BootstrapKind, Event, Family, LookupKind, LookupReport, Node, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};
@@ -334,13 +333,13 @@ fn bootstrap_addresses_are_checked_and_counted() {
     let mut stage = Stage::new(stage::config());
     let add =
         |stage: &mut Stage, addr| stage.act(|node, now| node.add_bootstrap(now, addr, BootstrapKind::Router));
-    assert_eq!(add(&mut stage, ([127, 0, 0, 1], 1).into()), Err(StartError::AddressRefused));
-    assert_eq!(add(&mut stage, "[2a00::1]:1".parse().unwrap()), Err(StartError::AddressRefused));
+    assert_eq!(add(&mut stage, ([127, 0, 0, 1], 1).into()), Err(ContactError::AddressRefused));
+    assert_eq!(add(&mut stage, "[2a00::1]:1".parse().unwrap()), Err(ContactError::AddressRefused));
     for index in 1..=32 {
         assert_eq!(add(&mut stage, addr(index)), Ok(()));
     }
     assert_eq!(add(&mut stage, addr(5)), Ok(()), "known");
-    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full { limit: Limit::Bootstraps, size: 32 }));
+    assert_eq!(add(&mut stage, addr(33)), Err(ContactError::Full { limit: Limit::Bootstraps, size: 32 }));
 }
 
 #[test]
@@ -351,7 +350,7 @@ fn a_removed_bootstrap_host_frees_its_slot_and_is_not_queried() {
     }
     assert!(stage.node.remove_bootstrap(addr(7)) && !stage.node.remove_bootstrap(addr(7)));
     stage.act(|node, now| node.add_bootstrap(now, addr(33), BootstrapKind::Node).unwrap());
-    let full = StartError::Full { limit: Limit::Bootstraps, size: 32 };
+    let full = ContactError::Full { limit: Limit::Bootstraps, size: 32 };
     assert_eq!(stage.act(|node, now| node.add_bootstrap(now, addr(34), BootstrapKind::Node)), Err(full));
     stage.run(secs(30));
     let is_asked = |index| stage.sent.iter().any(|sent| sent.to == addr(index));
@@ -481,7 +480,7 @@ fn r_13_a_restored_node_has_its_id_and_its_nodes() {
     // Entries that a damaged file may contain.
     for bad in [([0, 0, 0, 0], 6881), ([127, 0, 0, 1], 6881), ([60, 0, 1, 1], 0), ([224, 0, 0, 1], 1)] {
         let added = restored.act(|node, now| node.add_node(now, bad.into()));
-        assert_eq!(added, Err(StartError::AddressRefused));
+        assert_eq!(added, Err(ContactError::AddressRefused));
     }
     assert_eq!(restored.node.id(Family::V4), own);
     let listed = |stage: &mut Stage| {

@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use dht_proto::errors::AddressRefused;
+use dht_proto::state::State;
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
-use dht_proto::{
-    Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId, StartError, State,
-};
+use dht_proto::{Announce, Config, Event, Family, Limits, Lookup, MAX_DATAGRAM, Node, NodeId};
 
 use crate::stage;
 use crate::stage::{Stage, What, addr, config, find_node, id, infohash, limits, secs, sibling};
@@ -227,7 +227,7 @@ fn b42_10_running_lookups_continue_after_a_change_of_address() {
     assert!(own(&stage) != before && own(&stage).is_secure_for(ip(OTHER)));
     assert!(reports.iter().all(|report| report.answered >= 8), "{reports:?}");
     assert_eq!(reports[1].acknowledged, 8, "{:?}", reports[1]);
-    assert!(stage.node.peers(infohash(2)).eq([SocketAddr::new(stranger.ip(), port)]), "peers stay");
+    assert!(stage.node.stored_peers(infohash(2)).eq([SocketAddr::new(stranger.ip(), port)]), "peers stay");
     assert!(stage.node.node_count(Family::V4) > 50, "so do nodes");
     let known: Vec<_> = stage.node.announcements().map(|kept| kept.id).collect();
     assert_eq!(known, [kept]);
@@ -292,7 +292,7 @@ fn the_caller_may_set_the_address_before_any_vote() {
     let mut stage = Stage::new(config());
     for refused in ["10.0.0.1:1", "224.0.0.1:1", "[2a00::1]:1"] {
         let set = stage.act(|node, now| node.set_external_addr(now, at(refused)));
-        assert_eq!(set, Err(StartError::AddressRefused), "{refused}");
+        assert_eq!(set, Err(AddressRefused), "{refused}");
     }
     stage.act(|node, now| node.set_external_addr(now, at("81.2.3.4:0")).unwrap());
     assert_eq!(external(&stage), Some(at("81.2.3.4:0")));
@@ -387,7 +387,7 @@ fn b42_11_b42_13_with_enforcement_the_closest_nodes_with_secure_ids_receive_the_
     let since = stage.now;
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
     let report = stage.finish(announce);
-    assert_eq!((report.announced, report.acknowledged), (8, 8));
+    assert_eq!((report.sent, report.acknowledged), (8, 8));
     assert_eq!(sorted(announced_to(&stage, since)), sorted(closest(&stage, true)));
     // Nodes whose ids do not match were queried all the same, and listed others.
     let asked = stage.count(since, |sent| sent.is_get_peers() && !is_fit(sent.to, &stage));
@@ -418,7 +418,7 @@ fn b42_11_with_enforcement_and_no_secure_ids_a_lookup_ends_without_results() {
     assert!(stage.node.node_count(Family::V4) > 20, "they are in the table all the same");
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
     let report = stage.finish(announce);
-    assert_eq!((report.announced, report.acknowledged), (0, 0));
+    assert_eq!((report.sent, report.acknowledged), (0, 0));
     assert!(report.answered > 8);
 }
 
@@ -443,7 +443,7 @@ fn b42_12_queries_with_insecure_ids_are_answered_even_with_enforcement() {
     assert_eq!(response.nodes.unwrap().len(), 8);
     let token = token_in(&stage.ask(stranger, insecure, get_peers(2)).unwrap());
     stage.ask(stranger, insecure, announce_peer(2, 4242, &token));
-    assert_eq!(stage.node.peers(infohash(2)).count(), 1);
+    assert_eq!(stage.node.stored_peers(infohash(2)).count(), 1);
 }
 
 #[test]

@@ -432,7 +432,7 @@ fn a_node_of_a_port_message_is_pinged_and_kept_if_it_answers() {
     stage.run(secs(10));
     assert!(!holds(&stage, 901));
     let refused = stage.act(|node, now| node.add_node(now, ([192, 168, 1, 1], 6881).into()));
-    assert_eq!(refused, Err(dht_proto::StartError::AddressRefused));
+    assert_eq!(refused, Err(dht_proto::errors::ContactError::AddressRefused));
 }
 
 #[test]

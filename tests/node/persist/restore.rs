@@ -7,8 +7,9 @@ use crate::stage::{Stage, What, addr, find_node, id, infohash, secs};
 #[cfg(feature = "items")]
 use std::time::Duration;
 
+use dht_proto::state::State;
 use dht_proto::wire::{Body, Message};
-use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
+use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId};
 
 /// Creates a node with the state of another one, and its id, among `count` hosts.
 fn restored(bytes: &[u8], limits: &Limits, count: usize, elapsed: Duration) -> Stage {
@@ -317,7 +318,7 @@ fn b44_31_a_publication_continues_after_a_restart_when_it_is_due() {
     use items::{VALUE, signed};
 
     let mut stage = Stage::joined(100);
-    for item in [signed(5, VALUE), dht_proto::Item::immutable(VALUE).unwrap()] {
+    for item in [signed(5, VALUE), dht_proto::items::Item::immutable(VALUE).unwrap()] {
         stage.act(|node, now| node.start_publishing(now, &item).unwrap());
         stage.run(secs(5));
     }
@@ -327,7 +328,8 @@ fn b44_31_a_publication_continues_after_a_restart_when_it_is_due() {
         let begun = stage.now;
         assert_eq!(stage.node.publications().count(), 2);
         stage.run(secs(4000));
-        for target in [signed(5, VALUE).target(), dht_proto::Item::immutable(VALUE).unwrap().target()] {
+        for target in [signed(5, VALUE).target(), dht_proto::items::Item::immutable(VALUE).unwrap().target()]
+        {
             let puts =
                 || stage.sent.iter().filter(|sent| sent.put().is_some_and(|put| put.target == Some(target)));
             let first = (puts().next().unwrap().at - begun).as_secs();

@@ -8,9 +8,8 @@ use crate::stage::{Stage, addr, infohash, secs};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{
-    Announce, Config, Family, Instant, Limits, Node, NodeId, SavedAnnounce, SavedNode, State, StateError,
-};
+use dht_proto::state::{SavedAnnounce, SavedNode, State, StateError};
+use dht_proto::{Announce, Config, Family, Instant, Limits, Node, NodeId};
 
 /// Returns a small state, saved at 1000, with nodes, announces and items.
 fn snapshot() -> Vec<u8> {
@@ -19,7 +18,7 @@ fn snapshot() -> Vec<u8> {
         stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap());
     }
     #[cfg(feature = "items")]
-    for item in [items::signed(7, items::VALUE), dht_proto::Item::immutable(items::VALUE).unwrap()] {
+    for item in [items::signed(7, items::VALUE), dht_proto::items::Item::immutable(items::VALUE).unwrap()] {
         stage.act(|node, now| node.start_publishing(now, &item).unwrap());
     }
     stage.node.snapshot(1000)
@@ -114,7 +113,8 @@ fn invalid_announcements_are_skipped_and_counted() {
 #[cfg(feature = "items")]
 #[test]
 fn b44_31_publications_are_saved_without_their_secret() {
-    use dht_proto::{Item, SavedItem, SecretKey};
+    use dht_proto::items::{Item, Salt, SecretKey};
+    use dht_proto::state::SavedItem;
 
     let mut stage = Stage::joined(40);
     let (first, second) = (items::signed(i64::MAX, items::VALUE), Item::immutable(b"le").unwrap());
@@ -124,7 +124,8 @@ fn b44_31_publications_are_saved_without_their_secret() {
     stage.act(|node, now| node.start_publishing(now, &second).unwrap());
     stage.run(secs(30));
     let longest = [&b"996:"[..], &[b'x'; 996]].concat();
-    let third = Item::sign(&SecretKey::from_bytes(&[7; 32]), &[9; 64], 0, &longest).unwrap();
+    let third =
+        Item::sign(&SecretKey::from_bytes(&[7; 32]), Salt::new(&[9; 64]).unwrap(), 0, &longest).unwrap();
     let before = stage.node.snapshot(0).len();
     stage.act(|node, now| node.start_publishing(now, &third).unwrap());
     let bytes = stage.node.snapshot(0);
@@ -145,12 +146,13 @@ fn b44_31_publications_are_saved_without_their_secret() {
 #[cfg(feature = "items")]
 #[test]
 fn b44_12_invalid_items_are_skipped_and_counted() {
-    use dht_proto::Item;
+    use dht_proto::items::Item;
 
     let record = |item: &Item| {
         let signed = item.key().map(|key| {
             let seq = item.seq().unwrap().to_be_bytes();
-            let salt = [&[item.salt().len() as u8], item.salt()].concat();
+            let salt = item.salt();
+            let salt = [&[salt.as_bytes().len() as u8], salt.as_bytes()].concat();
             [key.as_bytes(), &seq[..], item.signature().unwrap(), &salt].concat()
         });
         let flags = u8::from(signed.is_some());

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::Value;
-use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
+use dht_proto::stats::MethodCounts;
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, NodeId};
 
 use crate::common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,

@@ -163,8 +163,9 @@ fn h_32_hosts_of_a_private_network_have_an_allowance_each() {
 
 #[cfg(feature = "items")]
 mod items {
+    use dht_proto::NodeId;
+    use dht_proto::items::Item;
     use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-    use dht_proto::{Item, NodeId};
 
     use super::*;
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use dht_proto::items::{Item, Salt, SecretKey};
 use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-use dht_proto::{Event, Family, Item, Limits, NodeId, SecretKey};
+use dht_proto::{Event, Family, Limits, NodeId};
 
 use crate::common::items::{VALUE, secret, signed};
 use crate::common::raw::{
@@ -41,11 +42,11 @@ struct Twist {
 }
 
 fn put_bytes(item: &Item, token: &[u8], twist: &Twist) -> Vec<u8> {
-    let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+    let (value, key, salt) = (item.value(), item.key().map(|key| *key.as_bytes()), item.salt());
     let put = match &key {
         None => PutItem::Immutable { value, seq: None },
         Some(key) => {
-            let (seq, salt, cas) = (item.seq().unwrap(), item.salt(), twist.cas);
+            let (seq, salt, cas) = (item.seq().unwrap(), salt.as_bytes(), twist.cas);
             let signature = twist.signature.as_ref().or_else(|| item.signature()).unwrap();
             PutItem::Mutable { value, key, seq, signature, salt, cas }
         }
@@ -132,7 +133,7 @@ fn b44_03_b44_11_b44_10_v44_the_items_of_the_bep_are_stored_and_returned() {
         (&b""[..], plain, "4a533d47ec9c7d95b1ad75f576cffc641853b750"),
         (b"foobar", salted, "411eba73b6f087ca51a3795d9c8c938d365e32c1"),
     ] {
-        let item = Item::signed(key, salt, 1, VALUE, signature).unwrap();
+        let item = Item::signed(key, Salt::new(salt).unwrap(), 1, VALUE, signature).unwrap();
         assert_eq!(item.target().to_string(), target);
         put(&mut lone, stranger(1), &item).unwrap();
         assert_eq!(lone.node.stored_item(item.target()), Some(item), "its salt too");
@@ -201,7 +202,7 @@ fn b44_12_a_wrong_signature_is_206_and_stores_nothing() {
     signature[40] ^= 1;
     let twist = Twist { signature: Some(signature), ..Twist::default() };
     assert_eq!(put_with(&mut lone, stranger(1), &item, &twist), Err(206));
-    let of_other = *Item::sign(&secret(), b"", 1, VALUE).unwrap().signature().unwrap();
+    let of_other = *Item::sign(&secret(), Salt::NONE, 1, VALUE).unwrap().signature().unwrap();
     let twist = Twist { signature: Some(of_other), ..Twist::default() };
     assert_eq!(put_with(&mut lone, stranger(1), &item, &twist), Err(206), "the salt is signed");
     assert_eq!((lone.node.item_count(), lone.stats().items.bad_signature), (0, 2));
@@ -339,7 +340,7 @@ fn b44_31_an_item_expires_two_hours_after_its_last_put() {
 #[test]
 fn b44_36_the_store_is_bounded_and_works_when_it_is_full() {
     let mut limits = limits();
-    (limits.items, limits.item_chunks) = (16, 40);
+    (limits.items.stored, limits.items.chunks) = (16, 40);
     let mut lone = Lone::with_limits(unhurried(), &limits);
     let mut stored = 0;
     for index in 0..300_u16 {
@@ -359,7 +360,7 @@ fn b44_36_the_store_is_bounded_and_works_when_it_is_full() {
 #[test]
 fn b44_36_one_subnet_cannot_evict_the_items_of_others() {
     let mut limits = limits();
-    (limits.items, limits.item_chunks) = (24, 200);
+    (limits.items.stored, limits.items.chunks) = (24, 200);
     let mut lone = Lone::with_limits(unhurried(), &limits);
     let honest: Vec<Item> = (0..12).map(|index| immutable(format!("i{index}e").as_bytes())).collect();
     for (index, item) in honest.iter().enumerate() {
@@ -376,7 +377,7 @@ fn b44_36_one_subnet_cannot_evict_the_items_of_others() {
 #[test]
 fn a_repeated_put_needs_no_second_signature_check() {
     let mut config = unhurried();
-    config.signature_checks = 1;
+    config.items.signature_checks = 1;
     let mut lone = Lone::new(config);
     let item = signed(1, VALUE);
     put(&mut lone, stranger(1), &item).unwrap();
@@ -388,7 +389,7 @@ fn a_repeated_put_needs_no_second_signature_check() {
 #[test]
 fn signatures_are_checked_at_the_configured_rate_and_other_puts_get_a_server_error() {
     let mut config = unhurried();
-    (config.signature_checks, config.bad_signature_cost) = (10, 0);
+    (config.items.signature_checks, config.items.bad_signature_cost) = (10, 0);
     let mut lone = Lone::new(config);
     let codes = |lone: &mut Lone, at: usize| -> Vec<i64> {
         let twist = Twist { signature: Some([9; 64]), ..Twist::default() };
@@ -445,7 +446,7 @@ fn h_27_puts_of_many_addresses_or_of_one_ipv6_56_leave_signature_checks_to_other
     for (attacker, is_good) in crowds.into_iter().flat_map(|crowd| [(crowd, true), (crowd, false)]) {
         let mut lone = Lone::with_limits(config(), &Limits::default());
         let keys: Vec<_> = (0..60).map(|at| SecretKey::from_bytes(&[100 + at; 32])).collect();
-        let item = |at: usize, seq| Item::sign(&keys[at], b"", seq, b"4:text").unwrap();
+        let item = |at: usize, seq| Item::sign(&keys[at], Salt::NONE, seq, b"4:text").unwrap();
         let twist = Twist { signature: (!is_good).then_some([9; 64]), ..Twist::default() };
         let tokens: Vec<_> =
             (0..60).map(|at| token(&mut lone, attacker(at as u16), item(at, 1).target())).collect();
@@ -457,7 +458,7 @@ fn h_27_puts_of_many_addresses_or_of_one_ipv6_56_leave_signature_checks_to_other
                 lone.receive(attacker(at as u16), &put);
                 lone.wait(Duration::from_millis(2));
             }
-            let item = Item::sign(&secret(), &[honest as u8], 1, VALUE).unwrap();
+            let item = Item::sign(&secret(), Salt::new(&[honest as u8]).unwrap(), 1, VALUE).unwrap();
             stored += usize::from(put(&mut lone, stranger(50_000 + honest), &item).is_ok());
         }
         assert!(stored >= 19, "{stored} of 20, {is_good}");
@@ -470,7 +471,7 @@ fn e_30_b44_08_the_longest_item_is_returned_whole_and_nodes_are_left_out_for_it(
     lone.meet(crowd(Family::V4, 20));
     lone.meet(crowd(Family::V6, 20));
     let value = join(&[b"996:", &[b'x'; 996]]);
-    let item = Item::sign(&secret(), &[b's'; 64], i64::MAX, &value).unwrap();
+    let item = Item::sign(&secret(), Salt::new(&[b's'; 64]).unwrap(), i64::MAX, &value).unwrap();
     put(&mut lone, stranger(1), &item).unwrap();
     let both = bytes(Method::Get { target: item.target(), seq: None, want: Want::BOTH });
     let reply = lone.accepted(stranger(1), &both);

@@ -181,7 +181,7 @@ fn t_04_q_13_an_announce_sends_token_id_and_infohash_to_the_endpoint_that_gave_t
             Event::LookupDone { report, .. } => Some(report),
             _ => None,
         });
-        assert_eq!(report.map(|report| (report.announced, report.acknowledged)), Some((1, 1)));
+        assert_eq!(report.map(|report| (report.sent, report.acknowledged)), Some((1, 1)));
     }
 }
 
@@ -194,7 +194,7 @@ fn t_04_an_announce_that_is_refused_is_not_acknowledged() {
     assert!(!lone.events.iter().any(|event| matches!(event, Event::Acknowledged { .. })));
     assert!(lone.events.iter().any(|event| matches!(
         event,
-        Event::LookupDone { report, .. } if (report.announced, report.acknowledged) == (1, 0)
+        Event::LookupDone { report, .. } if (report.sent, report.acknowledged) == (1, 0)
     )));
 }
 

@@ -1,6 +1,7 @@
 //! Torrents as they are named on the command line.
 
-use dht_proto::{InfoHashes, ParseInfoHashesError, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
+use dht_proto::ids::{InfoHashes, ParseInfoHashesError};
+use dht_proto::items::{ParseLinkError, PublicKey, Salt, UpdatableTorrent};
 
 /// The start of a lookup of peers: infohashes, or a key that leads to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dht_proto::{NodeId, ParseIdError, Salt};
+use dht_proto::NodeId;
+use dht_proto::ids::ParseIdError;
+use dht_proto::items::Salt;
 
 /// The longest time. Longer ones are reduced to it, so that every clock can express them.
 pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -1,7 +1,8 @@
 //! `dht announce`: announces this host as a peer of a torrent.
 
+use dht_proto::ids::InfoHashes;
 use dht_proto::net::{Announcement, CallError};
-use dht_proto::{Announce, InfoHash, InfoHashes};
+use dht_proto::{Announce, InfoHash};
 
 use crate::args::groups::{LookupArgs, with_keep};
 use crate::args::torrent::parse_infohashes;

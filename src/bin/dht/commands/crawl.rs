@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dht_proto::CrawlOptions;
+use dht_proto::crawl::CrawlOptions;
 use dht_proto::net::CallError;
 
 use crate::args::groups::LookupArgs;
@@ -33,9 +33,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let session = Session::start(&setup, output)?;
     session.settle();
     let start = Instant::now();
-    let mut options = CrawlOptions::default();
-    options.spacing = args.every;
-    let mut crawl = session.dht.crawl(options);
+    let mut crawl = session.dht.crawl(CrawlOptions::default().spacing(args.every));
     let mut found = 0;
     loop {
         let left = session.left();

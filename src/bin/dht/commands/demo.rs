@@ -47,13 +47,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
     let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT));
     match announcing.wait_timeout(deadline.left()) {
-        Ok(outcome) => say(format!(
-            "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
-            count(outcome.report.queried, "node"),
-            outcome.report.acknowledged,
-            outcome.report.announced,
-            millis(outcome.report.duration),
-        ))?,
+        Ok(outcome) => match outcome.stored() {
+            Ok(stored) => say(format!(
+                "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
+                count(outcome.report.queried, "node"),
+                stored.acknowledged,
+                stored.sent,
+                millis(outcome.report.duration),
+            ))?,
+            Err(error) => say(format!("the announce was not stored: {error}"))?,
+        },
         Err(error) => say(format!("the announce failed: {error}"))?,
     }
 

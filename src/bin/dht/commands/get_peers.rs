@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use dht_proto::ids::InfoHashes;
 use dht_proto::net::DhtHandle;
-use dht_proto::{InfoHashes, Lookup, LookupOptions};
+use dht_proto::{Lookup, LookupOptions};
 
 use super::items::resolve_pointer;
 use crate::args::groups::LookupArgs;
@@ -38,8 +39,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     };
     let Some(infohashes) = infohashes else { return Ok(()) };
     let mut peers = BTreeSet::new();
-    let mut options = LookupOptions::default();
-    options.max_peers = args.max_peers;
+    let options = LookupOptions::default().max_peers(args.max_peers);
     let start = |dht: &DhtHandle| {
         infohashes.iter().map(|infohash| dht.lookup(Lookup::GetPeers(infohash), options)).collect()
     };

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use dht_proto::Family;
+use dht_proto::errors::ContactError;
 use dht_proto::net::{CallError, DhtHandle, resolve};
-use dht_proto::{Family, StartError};
 
 use crate::args::groups::HostArgs;
 use crate::output::{Failure, Output};
@@ -33,7 +34,7 @@ pub(super) fn query<T: Send + 'static>(
         match deadline.bound(move || query(&dht, addr)).unwrap_or(Err(CallError::TimedOut)) {
             Ok(answer) => return Ok(Some((addr, answer))),
             Err(CallError::Closed) => return Ok(None),
-            Err(CallError::Start(StartError::AddressRefused)) => {
+            Err(CallError::Contact(ContactError::AddressRefused)) => {
                 refused += 1;
                 output.message(&refusal(addr, args.node.allow_private));
             }

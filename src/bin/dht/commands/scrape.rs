@@ -1,6 +1,6 @@
 //! `dht scrape`: estimates how many peers a torrent has (BEP 33).
 
-use dht_proto::InfoHashes;
+use dht_proto::ids::InfoHashes;
 
 use crate::args::groups::LookupArgs;
 use crate::args::torrent::parse_infohashes;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use dht_proto::{InfoHash, Item, LookupReport, NodeId, NodeInfo, Pong, PublicKey, Sample, SwarmSize};
+use dht_proto::items::{Item, PublicKey};
+use dht_proto::report::{NodeInfo, Pong, Sample, SwarmSize};
+use dht_proto::{InfoHash, LookupReport, NodeId};
 use serde_json::Value;
 
 /// A line on stdout. [`text`](super::text) and [`json`](super::json) format it.

@@ -1,7 +1,9 @@
 //! Events as JSON, for programs.
 
 use data_encoding::HEXLOWER;
-use dht_proto::{Item, LookupReport, NodeInfo, SwarmSize, TorrentPointer};
+use dht_proto::LookupReport;
+use dht_proto::items::{Item, TorrentPointer};
+use dht_proto::report::{NodeInfo, SwarmSize};
 use serde_json::{Value, json};
 
 use super::event::{Done, Event, millis};
@@ -26,7 +28,7 @@ pub(super) fn object(event: &Event<'_>) -> Value {
             "event": "announced",
             "infohash": infohash.to_string(),
             "nodes": report.acknowledged,
-            "tried": report.announced,
+            "tried": report.sent,
         }),
         Event::Item(item) => found(item),
         Event::Stored { item, report, .. } => stored(item, report),
@@ -71,7 +73,7 @@ fn found(item: &Item) -> Value {
     if let (Some(key), Some(seq)) = (item.key(), item.seq()) {
         object["seq"] = json!(seq);
         object["key"] = json!(key.to_string());
-        object["salt_hex"] = json!(HEXLOWER.encode(item.salt()));
+        object["salt_hex"] = json!(HEXLOWER.encode(item.salt().as_bytes()));
     }
     object["value_hex"] = json!(HEXLOWER.encode(item.value()));
     if let Some(pointer) = TorrentPointer::from_value(item.value()) {
@@ -86,8 +88,8 @@ fn stored(item: &Item, report: &LookupReport) -> Value {
         "event": "stored",
         "target": item.target().to_string(),
         "nodes": report.acknowledged,
-        "tried": report.announced,
-        "copies": report.copies,
+        "tried": report.sent,
+        "copies": report.item.copies,
         "refused": {
             "total": refused.total,
             "cas_mismatch": refused.cas_mismatch,
@@ -95,7 +97,7 @@ fn stored(item: &Item, report: &LookupReport) -> Value {
             "last": refused.last.map(|code| code.0),
         },
         "seq": item.seq(),
-        "found_seq": report.seq,
+        "found_seq": report.item.seq,
     })
 }
 

@@ -1,52 +1,55 @@
 //! Reasons why no node stored an announce or a put, or why an item will not last.
 
 use dht_proto::wire::ErrorCode;
-use dht_proto::{Item, LookupReport, PutObstacle};
+use dht_proto::{LookupReport, PutError};
 
 use super::words::{count, share};
 
 /// The reason why no node stored an announce; `None` if one did.
 pub(super) fn unannounced(report: &LookupReport) -> Option<String> {
-    (report.acknowledged == 0).then(|| refusal(report).unwrap_or_else(|| silence(report)))
+    report.stored().err().map(|error| reason(error, None, report))
 }
 
-/// The reasons why an item is not stored, or will not last: one line for each.
-pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> Vec<String> {
-    let mut reasons = Vec::new();
-    reasons.extend(report.obstacle.map(|obstacle| match obstacle {
-        PutObstacle::Superseded { newest } => {
+/// The reasons why an item is not stored, or not at all nodes: one line for each.
+pub(super) fn unstored(cas: Option<i64>, report: &LookupReport) -> Vec<String> {
+    let mut reasons = Vec::from_iter(report.stored().err().map(|error| reason(error, cas, report)));
+    // A put that was not sent because of what was found cannot have been refused.
+    let refusal = refusal(report).filter(|refusal| report.sent > 0 && !reasons.contains(refusal));
+    reasons.extend(refusal);
+    reasons
+}
+
+/// The reason why nothing is stored, with what the report says beside the error.
+fn reason(error: PutError, cas: Option<i64>, report: &LookupReport) -> String {
+    match error {
+        PutError::NoNodes => "no node answered".to_owned(),
+        PutError::NoTokens { answered } => {
+            format!("none of the {} that answered gave a token", count(answered, "node"))
+        }
+        PutError::Unconfirmed { sent } => format!("none of {} confirmed it", count(sent, "node")),
+        PutError::Superseded { newest } => {
             format!("nodes hold a newer version, {newest}; choose a higher --seq")
         }
-        PutObstacle::Conflict { seq } => {
+        PutError::Conflict { seq } => {
             format!("nodes hold another value as version {seq}; choose a higher --seq")
         }
-        PutObstacle::CasMismatch { found } => match cas {
+        PutError::CasMismatch { found } => match cas {
             Some(cas) => format!("nodes hold version {found}, not {cas}"),
             None => format!("nodes hold version {found}, which is not the version to be replaced"),
         },
-        _ => "nodes hold something that this item cannot replace".to_owned(),
-    }));
-    if reasons.is_empty() && report.refused.cas_mismatch > 0 {
-        reasons.push(match (report.seq, cas) {
+        PutError::Refused(ErrorCode::CAS_MISMATCH) => match (report.item.seq, cas) {
             (Some(newest), Some(cas)) => format!("nodes hold version {newest}, not {cas}"),
             (_, Some(cas)) => format!("nodes hold a version other than {cas}"),
             (_, None) => "nodes hold a version other than the one to be replaced".to_owned(),
-        });
+        },
+        PutError::Refused(_) => refusal(report).unwrap_or_else(|| error.to_string()),
+        _ => error.to_string(),
     }
-    // A put that was not sent because of what was found cannot have been refused.
-    if report.announced > 0 {
-        reasons.extend(refusal(report));
-    }
-    let is_stored_already = report.copies > 0 && report.seq == item.seq();
-    if reasons.is_empty() && report.acknowledged == 0 && !is_stored_already {
-        reasons.push(silence(report));
-    }
-    reasons
 }
 
 /// How many nodes refused a store, and the last error code.
 fn refusal(report: &LookupReport) -> Option<String> {
-    let (refused, asked) = (report.refused.total, report.announced);
+    let (refused, asked) = (report.refused.total, report.sent);
     let code = report.refused.last.filter(|_| refused > 0)?;
     let by = match refused {
         1 if asked == 1 => "the only node that was asked".to_owned(),
@@ -54,15 +57,6 @@ fn refusal(report: &LookupReport) -> Option<String> {
         _ => share(refused, asked, "node"),
     };
     Some(format!("refused by {by}: {}", describe(code)))
-}
-
-/// The reason if no node refused a store and none confirmed it.
-fn silence(report: &LookupReport) -> String {
-    match (report.announced, report.answered) {
-        (0, 0) => "no node answered".to_owned(),
-        (0, answered) => format!("none of the {} that answered gave a token", count(answered, "node")),
-        (asked, _) => format!("none of {} confirmed it", count(asked, "node")),
-    }
 }
 
 /// Formats an error code and its meaning (BEP 5, BEP 44).

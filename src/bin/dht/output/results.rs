@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::{InfoHash, Item, LookupReport, Sample};
+use dht_proto::items::Item;
+use dht_proto::report::Sample;
+use dht_proto::{InfoHash, LookupReport};
 
 use super::words::{count, plural, share};
 use super::{Done, Event, Failure, Output, reasons, text};
@@ -39,13 +41,14 @@ impl Output {
     /// Prints the target on stdout, once, and the end of the put on stderr. `cas` is the sequence number of
     /// the version that was to be replaced.
     pub(crate) fn stored(&self, item: &Item, cas: Option<i64>, report: &LookupReport) -> Result<(), Failure> {
-        let LookupReport { acknowledged: nodes, announced: tried, copies, .. } = *report;
+        let LookupReport { acknowledged: nodes, sent: tried, .. } = *report;
+        let copies = report.item.copies;
         let is_first = nodes > 0 && !self.has_found();
         if nodes > 0 {
             self.set_found();
         }
         // Nothing was sent because enough nodes hold the item.
-        if tried == 0 && copies > 0 && report.seq == item.seq() && report.obstacle.is_none() {
+        if report.item.is_spared {
             let what = item.seq().map_or_else(|| "the item".to_owned(), |seq| format!("version {seq}"));
             let hold = if copies == 1 { "holds" } else { "hold" };
             self.note(&format!("{} already {hold} {what}", count(copies, "node")));
@@ -55,7 +58,7 @@ impl Output {
             let version = item.seq().map_or_else(String::new, |seq| format!(" version {seq}"));
             self.note(&format!("stored{version} at {}", share(nodes, tried, "node")));
         }
-        for reason in reasons::unstored(item, cas, report) {
+        for reason in reasons::unstored(cas, report) {
             self.message(&reason);
         }
         self.print(&Event::Stored { item, report, is_first })

@@ -1,6 +1,7 @@
 //! Events as text, for people.
 
-use dht_proto::{InfoHash, NodeInfo};
+use dht_proto::InfoHash;
+use dht_proto::report::NodeInfo;
 
 use super::event::{Event, millis};
 use super::words::{count, share};
@@ -14,7 +15,7 @@ pub(super) fn line(event: &Event<'_>) -> Option<String> {
         Event::Node(&NodeInfo { id, addr, .. }) => Some(format!("{id} {addr}")),
         Event::Pong(pong) => Some(format!("{} {} ms", pong.id, millis(pong.rtt))),
         Event::Announced { infohash, report, named } => {
-            let nodes = share(report.acknowledged, report.announced, "node");
+            let nodes = share(report.acknowledged, report.sent, "node");
             Some(format!("{}announced to {nodes}", prefix(infohash, named)))
         }
         Event::Stored { item, is_first, .. } => is_first.then(|| item.target().to_string()),

@@ -73,7 +73,7 @@ pub(crate) fn look_up<T: Send + 'static>(
 
 /// Whether any node has answered. A store may send no query, and use what an earlier lookup has found.
 pub(crate) const fn has_answer(report: &LookupReport) -> bool {
-    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
+    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.item.copies > 0
 }
 
 /// Whether a call could not start, as opposed to a timeout or a signal that has ended the node.

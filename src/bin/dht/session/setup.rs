@@ -59,14 +59,14 @@ impl<'a> Setup<'a> {
         // An id that was chosen by the user is kept.
         config.secure_ids &= self.node.id.is_none();
         config.read_only = self.read_only;
-        config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
+        config.new_endpoints.per_sec = config.new_endpoints.per_sec.max(self.new_endpoints);
         config
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.found = limits.found.max(self.peers.into());
-        limits
+        let default = Limits::default();
+        let peers = default.peers_per_lookup.max(self.peers.into());
+        default.peers_per_lookup(peers)
     }
 
     /// The hosts to bootstrap from.

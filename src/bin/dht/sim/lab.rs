@@ -219,8 +219,8 @@ fn client() -> Profile {
     profile.config.read_only = true;
     let limits = &mut profile.limits;
     (limits.nodes_v6, limits.swarms, limits.peers_v4, limits.peers_v6) = (0, 0, 0, 0);
-    (limits.sources, limits.replies, limits.lookups) = (0, 1, 4);
-    limits.found = 64;
+    (limits.sources, limits.replies, limits.traversals) = (0, 1, 4);
+    limits.peers_per_lookup = 64;
     profile
 }
 

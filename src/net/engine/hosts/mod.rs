@@ -16,8 +16,9 @@ use std::{io, thread};
 
 use super::events::{BootstrapRefusal, NetEvent};
 use super::watch::lock;
+use crate::errors::ContactError;
 use crate::net::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
-use crate::{BootstrapKind, Family, Instant, Node, StartError};
+use crate::{BootstrapKind, Family, Instant, Node};
 
 /// Look-ups side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -295,7 +296,7 @@ impl Hosts {
         }
         match node.add_bootstrap(now, addr, self.kind_of(addr)) {
             Ok(()) => self.placed.push_back(addr),
-            Err(StartError::Full { .. }) => self.wait_for_place(addr, now),
+            Err(ContactError::Full { .. }) => self.wait_for_place(addr, now),
             Err(_) => return Err(BootstrapRefusal::Policy),
         }
         Ok(())

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::encoding::put_secs;
 use super::saved::SavedItem;
-use crate::store::items::{Item, PublicKey};
+use crate::store::items::{Item, PublicKey, Salt};
 use crate::wire::Sink;
 
 /// Maximum number of records read from one state, which bounds the work; fewer items can be republished.
@@ -51,7 +51,7 @@ impl Iterator for Records<'_> {
 
 /// Returns the length of an item's record.
 pub(super) fn record_len(item: &Item) -> usize {
-    let signed_len = item.signed_parts().map_or(0, |_| 32 + 8 + 64 + 1 + item.salt().len());
+    let signed_len = item.signed_parts().map_or(0, |_| 32 + 8 + 64 + 1 + item.salt().as_bytes().len());
     2 + HEAD_LEN + signed_len + item.value().len()
 }
 
@@ -65,8 +65,9 @@ pub(super) fn put_record(out: &mut impl Sink, saved: &SavedItem) {
         out.put(signed.key.as_bytes());
         out.put(&signed.seq.to_be_bytes());
         out.put(&signed.signature);
-        out.put(&[item.salt().len() as u8]);
-        out.put(item.salt());
+        let salt = signed.salt.as_bytes();
+        out.put(&[salt.len() as u8]);
+        out.put(salt);
     }
     out.put(item.value());
 }
@@ -84,7 +85,8 @@ fn read(record: &[u8]) -> Option<SavedItem> {
             let (signature, rest) = rest.split_first_chunk()?;
             let (salt_len, rest) = rest.split_first()?;
             let (salt, value) = rest.split_at_checked(usize::from(*salt_len))?;
-            Item::signed(PublicKey::from_bytes(*key), salt, i64::from_be_bytes(*seq), value, *signature)
+            let (key, salt) = (PublicKey::from_bytes(*key), Salt::new(salt).ok()?);
+            Item::signed(key, salt, i64::from_be_bytes(*seq), value, *signature)
         }
         _ => return None,
     };

@@ -42,7 +42,8 @@ use crate::wire::{PEER4_LEN, PEER6_LEN, Reader};
 ///
 /// ```
 /// use core::time::Duration;
-/// use dht_proto::{Config, Family, Instant, Limits, Node, State};
+/// use dht_proto::state::State;
+/// use dht_proto::{Config, Family, Instant, Limits, Node};
 ///
 /// let now = Instant::ZERO;
 /// let node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
@@ -56,7 +57,7 @@ use crate::wire::{PEER4_LEN, PEER6_LEN, Reader};
 /// let elapsed = 1_700_000_600 - state.saved_at().unwrap_or_default();
 /// restarted.restore(now, &state, Duration::from_secs(elapsed));
 /// assert_eq!(restarted.id(Family::V4), node.id(Family::V4));
-/// # Ok::<(), dht_proto::StateError>(())
+/// # Ok::<(), dht_proto::state::StateError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<'a> {

@@ -12,7 +12,7 @@ use crate::lookup::Announce;
 use crate::store::items::Item;
 use crate::wire::Malformed;
 
-/// A node of a [`State`](crate::State), which was alive once.
+/// A node of a [`State`](crate::state::State), which was alive once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedNode {
@@ -28,7 +28,7 @@ pub struct SavedNode {
     pub rtt: Option<Duration>,
 }
 
-/// An announcement of a [`State`](crate::State), started by [`start_announcing`](crate::Node::start_announcing).
+/// An announcement of a [`State`](crate::state::State), started by [`start_announcing`](crate::Node::start_announcing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedAnnounce {
@@ -43,7 +43,7 @@ pub struct SavedAnnounce {
     pub age: Duration,
 }
 
-/// An item of a [`State`](crate::State), published by [`start_publishing`](crate::Node::start_publishing).
+/// An item of a [`State`](crate::state::State), published by [`start_publishing`](crate::Node::start_publishing).
 #[cfg(feature = "items")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

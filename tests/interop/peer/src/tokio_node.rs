@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::net::{Dht, DhtHandle, LookupHandle};
-use dht_proto::{AddressPolicy, Announce, Config, CrawlOptions, Family, InfoHash, NodeId};
+use dht_proto::crawl::CrawlOptions;
+use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, NodeId};
 use futures_lite::StreamExt as _;
 use serde_json::json;
 use tokio::time::timeout;
@@ -43,10 +44,10 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         }
         Command::Announce { infohash, port } => {
             let report = node.announce(infohash.parse()?, Announce::port(port)).await?.report;
-            if report.announced == 0 {
+            if report.sent == 0 {
                 return Err(format!("no node took the announce: {report:?}").into());
             }
-            announced(report.announced);
+            announced(report.sent);
         }
         Command::Item(_) => return Err("items of our own are put and got by the tool".into()),
     }

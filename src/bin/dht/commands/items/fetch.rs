@@ -1,7 +1,8 @@
 //! Lookups of the newest version of an item, and of the torrent it points to (BEP 46).
 
+use dht_proto::InfoHash;
+use dht_proto::items::{Item, TorrentPointer, UpdatableTorrent};
 use dht_proto::net::{DhtHandle, LookupHandle};
-use dht_proto::{InfoHash, Item, TorrentPointer, UpdatableTorrent};
 
 use crate::output::Failure;
 use crate::session::Session;

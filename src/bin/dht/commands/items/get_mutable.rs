@@ -1,6 +1,6 @@
 //! `dht get-mutable`: writes the newest version of a mutable item to stdout.
 
-use dht_proto::{Salt, UpdatableTorrent};
+use dht_proto::items::{Salt, UpdatableTorrent};
 
 use super::fetch::print_item;
 use crate::args::groups::LookupArgs;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use dht_proto::SecretKey;
+use dht_proto::items::SecretKey;
 
 use crate::output::{Failure, Output};
 use crate::session::{Deadline, read_in_time};

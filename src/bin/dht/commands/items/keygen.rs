@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dht_proto::SecretKey;
+use dht_proto::items::SecretKey;
 
 use super::key_file;
 use crate::args::groups::FormatArgs;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dht_proto::Item;
+use dht_proto::items::Item;
 
 use super::store::{invalid_item, read_value, store};
 use crate::args::groups::{LookupArgs, with_keep};

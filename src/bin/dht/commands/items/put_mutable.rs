@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dht_proto::{Item, Salt};
+use dht_proto::items::{Item, Salt};
 
 use super::fetch::fetch;
 use super::key_file;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let deadline = Deadline::new(lookup.limit.timeout, *keep);
     let secret = key_file::read(&args.key, deadline, output)?;
     let value = read_value(file, *bencoded, deadline)?;
-    let sign = |seq| Item::sign(&secret, args.salt.as_bytes(), seq, &value).map_err(invalid_item);
+    let sign = |seq| Item::sign(&secret, args.salt, seq, &value).map_err(invalid_item);
     // Signed before the node starts, so that an invalid item is reported at once.
     let mut item = sign(args.seq.unwrap_or_default())?;
     let mut cas = args.cas;

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use dht_proto::PutError;
+use dht_proto::items::{Item, ItemError};
 use dht_proto::wire::MAX_VALUE_LEN;
-use dht_proto::{Item, ItemError};
 
 use crate::output::{Failure, count};
 use crate::session::lookups::{has_answer, is_refusal, look_up};
@@ -40,10 +41,10 @@ fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
             continue;
         }
         session.output.stored(item, None, &round.report)?;
-        if round.report.seq > item.seq() {
+        if let Err(PutError::Superseded { .. }) = round.stored() {
             return Ok(());
         }
-        let copies = round.report.acknowledged.max(round.report.copies);
+        let copies = round.report.acknowledged.max(round.report.item.copies);
         session.output.progress(format!("stored at {}", count(copies, "node")));
     }
     if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
@@ -53,7 +54,7 @@ fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
 pub(super) fn read_value(file: &Path, bencoded: bool, deadline: Deadline) -> Result<Vec<u8>, Failure> {
     // One byte more than allowed, so that a value that is too long is noticed.
     let most = MAX_VALUE_LEN as u64 + 1;
-    let mut content = if file == Path::new("-") {
+    let content = if file == Path::new("-") {
         read_in_time("stdin", deadline, move || {
             let mut content = Vec::new();
             io::stdin().lock().take(most).read_to_end(&mut content).map(|_| content)
@@ -68,9 +69,8 @@ pub(super) fn read_value(file: &Path, bencoded: bool, deadline: Deadline) -> Res
     if bencoded {
         return Ok(content);
     }
-    let mut value = format!("{}:", content.len()).into_bytes();
-    value.append(&mut content);
-    Ok(value)
+    let item = Item::string(&content).map_err(invalid_item)?;
+    Ok(item.value().to_vec())
 }
 
 pub(super) fn invalid_item(error: ItemError) -> Failure {

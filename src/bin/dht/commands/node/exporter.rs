@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use dht_proto::Family;
 use dht_proto::net::{DhtHandle, FamilyMetrics, Metrics};
-use dht_proto::{Family, Metric};
+use dht_proto::stats::Metric;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
