@@ -365,7 +365,7 @@ fn c_18_a_socket_that_breaks_under_a_batch_is_opened_again_and_every_response_le
     in_each_loop(|on| {
         // While it is closed another program may take its port.
         let is_answered = |_| {
-            let mut host = Host::start(on, "127.0.0.4:0", &[]);
+            let mut host = Host::start(on, &format!("127.0.0.{}:0", 6 + on as u8), &[]);
             let addr = host.addr().unwrap();
             let stranger = socket("127.0.0.1:0".parse().unwrap());
             at_once(&host.dht, || {

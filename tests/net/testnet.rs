@@ -17,7 +17,8 @@ fn what_a_client_of_a_testnet_announces_another_client_finds() {
         assert!(known.clone().all(|known| known == 19), "{:?}", Vec::from_iter(known));
         let [here, there] = [(); 2].map(|()| on.spawn(testnet.builder()).unwrap());
         let announced = here.announce(HASH, Announce::port(7777)).wait_timeout(PATIENCE).unwrap();
-        assert_eq!(announced.acknowledged.len(), 8);
+        // A slow node is replaced by a ninth, and may acknowledge all the same.
+        assert!(announced.acknowledged.len() >= 8);
         let peer = SocketAddr::from(([127, 0, 0, 1], 7777));
         assert_eq!(Vec::from_iter(there.get_peers(HASH)), [peer]);
         let holders = testnet.nodes.iter().filter(|node| !node.stored_peers(HASH).wait().unwrap().is_empty());

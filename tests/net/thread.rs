@@ -307,7 +307,9 @@ fn ports_in_use_and_invalid_hosts_are_errors_at_the_start() {
 #[test]
 fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_despite_other_handles() {
     in_each_loop(|on| {
-        let owner = on.spawn(builder()).unwrap();
+        // No other test binds this address, so no other takes the port.
+        let own = if cfg!(target_os = "linux") { 9 + on as u8 } else { 1 };
+        let owner = on.spawn(builder().bind(SocketAddr::from(([127, 0, 0, own], 0)))).unwrap();
         let (port, borrowed) = (addr(&owner), owner.handle());
         let (mut announcement, crawl) =
             (borrowed.start_announcing(HASH, Announce::port(1)), borrowed.crawl(Default::default()));
