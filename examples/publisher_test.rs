@@ -33,7 +33,7 @@ async fn publish(
         let edition = next();
         let value = format!("i{edition}e");
         match dht.put_mutable(&secret, Salt::NONE, value.as_bytes()).await {
-            Ok(outcome) if !outcome.acknowledged.is_empty() => {
+            Ok(outcome) if outcome.stored().is_ok() => {
                 published(edition);
                 publication = outcome.item.map(|item| dht.start_publishing(&item));
                 sleep(30 * MINUTE).await;
