@@ -47,7 +47,7 @@ use super::counters::count;
 use super::engine::shared::Shared;
 use super::engine::watch::{Watch, lock};
 use super::error::CallError;
-use super::sockets::datagrams::Datagrams;
+use super::sockets::batch::Datagrams;
 use crate::Transmit;
 use crate::wire::is_krpc;
 

@@ -39,7 +39,7 @@ use super::clock::{Clock, SleepWatch};
 use super::counters::count;
 use super::error::CallError;
 use super::external::{Arrival, Channel};
-use super::sockets::datagrams::{BATCH, Datagrams};
+use super::sockets::batch::{BATCH, Datagrams};
 use super::sockets::send::{SendBatch, Sent};
 use super::state::file::StateFile;
 use super::state::saver::Saver;

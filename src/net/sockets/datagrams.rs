@@ -7,15 +7,12 @@ use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::SockRef;
 
+use super::batch::{BATCH, Datagrams};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::mmsg::send_several;
-use crate::{Family, MAX_DATAGRAM, Transmit};
-
-/// The most datagrams that one system call receives or sends.
-pub(crate) const BATCH: usize = if BATCH_SIZE < 32 { BATCH_SIZE } else { 32 };
 
 /// The size of each part of the receive buffer: the largest payload of a UDP datagram, so that nothing is cut
 /// short, and some more. With a power of two the beginnings of all parts would share a few cache lines.
@@ -96,45 +93,6 @@ fn open(socket: &UdpSocket, _: bool) -> io::Result<UdpSocketState> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn send_several(_: &SockRef<'_>, _: Datagrams<'_>) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Datagrams to send, in this order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Datagrams<'a> {
-    transmits: &'a [Transmit],
-    /// [`MAX_DATAGRAM`] bytes for each.
-    buffer: &'a [u8],
-}
-
-impl<'a> Datagrams<'a> {
-    pub(crate) const fn new(transmits: &'a [Transmit], buffer: &'a [u8]) -> Self {
-        Self { transmits, buffer }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.transmits.len()
-    }
-
-    pub(crate) fn first(&self) -> Option<(Transmit, &'a [u8])> {
-        self.transmits.first().map(|transmit| (*transmit, self.bytes(0)))
-    }
-
-    pub(crate) const fn transmits(&self) -> &'a [Transmit] {
-        self.transmits
-    }
-
-    /// The longest run at the front of one family and one source.
-    fn run(&self) -> Self {
-        let key = |transmit: &Transmit| (Family::of(&transmit.destination), transmit.source);
-        let mut same = self.transmits.chunk_by(|a, b| key(a) == key(b));
-        Self { transmits: same.next().unwrap_or_default(), ..*self }
-    }
-
-    /// The bytes of one datagram; none behind the last.
-    pub(crate) fn bytes(&self, at: usize) -> &'a [u8] {
-        let size = self.transmits.get(at).map_or(0, |transmit| transmit.size);
-        self.buffer.get(at * MAX_DATAGRAM..).and_then(|rest| rest.get(..size)).unwrap_or_default()
-    }
 }
 
 /// A buffer for the datagrams that one system call receives.

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::datagrams::{BATCH, ReceiveBatch};
+use super::batch::BATCH;
+use super::datagrams::ReceiveBatch;
 use super::socket::Received;
 use super::{Bound, SocketFactory, Sockets};
 use crate::net::counters::count;

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use socket2::SockRef;
 
-use super::datagrams::{BATCH, Datagrams};
+use super::batch::{BATCH, Datagrams};
 
 /// Sends datagrams of one family and one source, and returns how many have left.
 ///

@@ -1,5 +1,6 @@
 //! The sockets of a node: reopened after a failure, and closed, opened and moved on demand while the node runs.
 //!
+//! - `batch`: datagrams that wait to be sent, and how many one system call takes
 //! - `bell`: what wakes a loop that is a task
 //! - `datagrams`: several datagrams in one system call, each with its local address
 //! - `driver`: one turn of a loop, whichever it is
@@ -16,7 +17,8 @@ use std::net::UdpSocket;
 
 use socket2::SockRef;
 
-use self::datagrams::{Datagrams, ReceiveBatch, UdpIo};
+use self::batch::Datagrams;
+use self::datagrams::{ReceiveBatch, UdpIo};
 use self::socket::{Received, Receiver};
 use crate::net::engine::Engine;
 use crate::net::engine::events::NetEvent;
@@ -25,6 +27,7 @@ use crate::net::error::CallError;
 use crate::net::resolve::Backoff;
 use crate::{Family, Instant};
 
+pub(crate) mod batch;
 #[cfg(any(feature = "smol", feature = "tokio"))]
 pub(crate) mod bell;
 pub(crate) mod datagrams;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use std::io::{self, ErrorKind};
 
-use super::datagrams::Datagrams;
+use super::batch::Datagrams;
 use super::socket::{is_about_source, is_local};
 use crate::{Family, MAX_DATAGRAM, Transmit};
 

@@ -8,8 +8,9 @@ use core::time::Duration;
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
-use super::item::{Item, Salt, Signed};
+use super::item::{Item, Signed};
 use super::keys::{KEY_LEN, PublicKey, SIGNATURE_LEN};
+use super::salt::Salt;
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
 use crate::base::id::NodeId;
@@ -123,7 +124,7 @@ pub(crate) struct NewItem<'a> {
 pub(crate) enum Existing {
     /// Nothing is stored at the target.
     Nothing,
-    /// The same item, whose signature need not be verified again.
+    /// An identical item is stored, whose signature need not be verified again.
     Same(Ix),
     /// An equal value under the same sequence number, with another signature.
     SignedAgain(Ix),
