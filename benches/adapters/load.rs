@@ -289,7 +289,7 @@ impl Asker {
     }
 
     /// Asks once, and returns the size of the answer.
-    fn answer_size(&mut self, server: SocketAddr) -> usize {
+    fn answer_size(&self, server: SocketAddr) -> usize {
         let socket = connected(server);
         socket.send(&self.queries[0]).expect("loopback");
         let mut buffer = [0; 2048];

@@ -162,6 +162,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
+    use crate::{MAX_DATAGRAM, Transmit};
 
     #[test]
     fn merged_datagrams_are_taken_apart_and_empty_ones_count() {
