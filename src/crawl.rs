@@ -10,7 +10,8 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::time::Instant;
 use crate::node::Node;
 use crate::node::api::error::{ContactError, QueryError};
-use crate::node::api::event::{Event, NodeInfo, QueryId};
+use crate::node::api::event::{Event, NodeInfo};
+use crate::node::api::ids::QueryId;
 use crate::node::storage::Storage;
 
 /// How long a node that does not support the query is not queried again; its address may then have another node.

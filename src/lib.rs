@@ -96,7 +96,8 @@ pub use lookup::{Announce, Lookup, LookupKind, LookupOptions};
 pub use node::Node;
 pub use node::api::config::{BootstrapKind, Config, MAX_DATAGRAM};
 pub use node::api::error::{PutError, QueryError, StartError};
-pub use node::api::event::{Event, LookupId, PublicationId, QueryId, Transmit};
+pub use node::api::event::{Event, Transmit};
+pub use node::api::ids::{LookupId, PublicationId, QueryId};
 pub use node::api::limits::Limits;
 pub use node::api::report::{LookupReport, Stored};
 #[cfg(feature = "alloc")]

@@ -93,12 +93,11 @@ use core::time::Duration;
 pub(crate) use candidates::Holding;
 pub(crate) use candidates::{Candidate, Token};
 use candidates::{Placement, State, TRIES};
-pub use goal::LookupKind;
 pub(crate) use goal::{Cause, Goal, SearchKind};
 
 pub(crate) use horizon::Window;
 use horizon::{Horizon, Region};
-pub use options::{Announce, Lookup, LookupOptions};
+pub use options::{Announce, Lookup, LookupKind, LookupOptions};
 pub(crate) use planned::{PlannedStep, Step};
 
 use crate::base::addr::{Endpoint, Family};

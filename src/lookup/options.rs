@@ -3,7 +3,6 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::goal::LookupKind;
 use crate::base::id::{InfoHash, K, NodeId};
 #[cfg(feature = "items")]
 use crate::store::items::{PublicKey, Salt};
@@ -99,6 +98,42 @@ impl Announce {
     pub const fn seed(mut self, seed: bool) -> Self {
         self.seed = seed;
         self
+    }
+}
+
+/// The kind of a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LookupKind {
+    /// A lookup of the nodes closest to an id.
+    FindNode,
+    /// A lookup of the peers of a torrent.
+    GetPeers,
+    /// A lookup of the peers of a torrent that announces a peer of its own.
+    Announce,
+    /// A count of the peers of a torrent (BEP 33).
+    Scrape,
+    /// A lookup of this node's neighbours, to join the DHT.
+    Bootstrap,
+    /// A lookup of an item (BEP 44).
+    #[cfg(feature = "items")]
+    Get,
+    /// A lookup of the nodes that are to store an item (BEP 44).
+    #[cfg(feature = "items")]
+    Put,
+}
+
+impl LookupKind {
+    /// Whether something is stored at the closest nodes, with the tokens of the search.
+    pub(crate) const fn stores(self) -> bool {
+        match self {
+            Self::Announce => true,
+            #[cfg(feature = "items")]
+            Self::Put => true,
+            Self::FindNode | Self::GetPeers | Self::Scrape | Self::Bootstrap => false,
+            #[cfg(feature = "items")]
+            Self::Get => false,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ use crate::wire::{Body, ErrorCode, Message, ParseError, Query, Response};
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
 /// Maximum number of peers of a swarm in one family: a filter can count both families together (BEP 33).
-pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
+pub(in crate::node) const MAX_PEERS_PER_SWARM: u16 = 3000;
 
 /// The pause after a maintenance task that found no lookup slot, because lookups of the user use all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
@@ -458,7 +458,7 @@ fn peer_rules(config: &Config) -> PeerRules {
     let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
     PeerRules {
         ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
-        per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
+        per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM),
         sample_secs: sample_interval.as_secs() as u16,
         by_endpoint: !config.source_limits,
         ..PeerRules::default()

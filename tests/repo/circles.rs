@@ -79,6 +79,10 @@ fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &Module) -> Option<&'
         let Some(name) = path.get(len) else { return Some(module) };
         match file.exports.get(name) {
             Some(meaning) if *meaning != path => path = [meaning.clone(), path[len + 1..].to_vec()].concat(),
+            // The names that an inline module re-exports are found as those of the file.
+            None if path.len() > len + 1 && file.text.contains(&format!("mod {name} {{")) => {
+                path = [module.clone(), path[len + 1..].to_vec()].concat();
+            }
             // In an inline module `super` is the file itself, which then looks like its parent.
             Some(_) | None => return defines(&file.text, name).then_some(module),
         }

@@ -10,7 +10,7 @@ use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::node::Node;
 use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::{ContactError, PublishError, StartError, StoreError};
-use crate::node::api::event::{LookupId, PublicationId, QueryId};
+use crate::node::api::ids::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{Restored, SavedAnnounce, State};

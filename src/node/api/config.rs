@@ -76,7 +76,7 @@ pub struct Config {
     /// The number of peers that one torrent may have in one family; more than 3000 count as 3000, because the
     /// filters of a scrape count no more than 6000 (BEP 33). A new peer replaces the one that announced
     /// itself longest ago, so no token needs to be withheld. Default: 2000.
-    pub peers_per_swarm: u32,
+    pub peers_per_swarm: u16,
     /// The time for which responses to `sample_infohashes` list the same infohashes while not all fit; more
     /// than six hours count as six (BEP 51), and more than half of [`peer_ttl`](Self::peer_ttl) as half of
     /// it, so that most of those listed still have peers at its end. Default: 5 minutes, as in mldht.
@@ -283,7 +283,7 @@ impl Config {
     }
 
     /// Sets [`peers_per_swarm`](field@Self::peers_per_swarm).
-    pub const fn peers_per_swarm(mut self, peers_per_swarm: u32) -> Self {
+    pub const fn peers_per_swarm(mut self, peers_per_swarm: u16) -> Self {
         self.peers_per_swarm = peers_per_swarm;
         self
     }

@@ -1,6 +1,5 @@
-//! Events of a node, and the ids and states of lookups, queries and publications.
+//! Events of a node, and the states of nodes and publications.
 
-use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -10,6 +9,7 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::Announce;
 use crate::node::api::error::QueryError;
+use crate::node::api::ids::{LookupId, PublicationId, QueryId};
 use crate::node::api::report::{LookupReport, Pong, Sample};
 
 /// An event, from [`Node::poll_event`](crate::Node::poll_event).
@@ -194,31 +194,6 @@ pub struct Transmit {
     pub size: usize,
 }
 
-/// Identifier of a lookup, announce or bootstrap in progress. Ids are never reused: the id of an ended lookup
-/// is refused, not confused with a later one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct LookupId {
-    pub(crate) ix: Ix,
-    pub(crate) generation: u32,
-}
-
-/// Identifier of a publication. Ids are never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct PublicationId {
-    pub(crate) ix: Ix,
-    pub(crate) generation: u32,
-}
-
-/// Identifier of a query to a single node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct QueryId {
-    pub(crate) ix: Ix,
-    pub(crate) generation: u32,
-}
-
 /// A node of the DHT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -284,24 +259,6 @@ pub struct RepublishInfo {
     pub ended: Instant,
     /// The number of nodes that confirmed it; with 0 it has failed.
     pub acknowledged: u32,
-}
-
-impl fmt::Debug for LookupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LookupId({}.{})", self.ix.position(), self.generation)
-    }
-}
-
-impl fmt::Debug for PublicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicationId({}.{})", self.ix.position(), self.generation)
-    }
-}
-
-impl fmt::Debug for QueryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "QueryId({}.{})", self.ix.position(), self.generation)
-    }
 }
 
 /// An informational event, packed to wait in a ring.

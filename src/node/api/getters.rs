@@ -9,9 +9,11 @@ use crate::base::addr::Family;
 use crate::base::id::{InfoHash, NodeId};
 use crate::lookup::density::NetworkSize;
 use crate::node::Node;
-use crate::node::api::event::{AnnouncementInfo, LookupId, NodeInfo};
 #[cfg(feature = "items")]
-use crate::node::api::event::{PublicationId, PublicationInfo};
+use crate::node::api::event::PublicationInfo;
+use crate::node::api::event::{AnnouncementInfo, NodeInfo};
+use crate::node::api::ids::LookupId;
+use crate::node::api::ids::PublicationId;
 use crate::node::api::report::LookupReport;
 use crate::node::api::stats::Stats;
 use crate::node::persist::format::BufferTooShort;

@@ -6,7 +6,7 @@ use crate::base::id::NodeId;
 use crate::lookup::LookupKind;
 use crate::lookup::density::NetworkSize;
 use crate::node::api::error::PutError;
-use crate::node::api::event::PublicationId;
+use crate::node::api::ids::PublicationId;
 #[cfg(feature = "items")]
 use crate::store::items::PutObstacle;
 use crate::wire::ErrorCode;

@@ -10,9 +10,8 @@ use crate::lookup::republisher::{self, LastRepublish, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::error::{self, Limit, PublishError, StartError};
-use crate::node::api::event::{
-    LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
-};
+use crate::node::api::event::{PackedEvent, PackedKind, PublicationInfo, RepublishInfo, Transmit};
+use crate::node::api::ids::{LookupId, PublicationId};
 use crate::node::api::report::ItemReport;
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;

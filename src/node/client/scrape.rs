@@ -10,7 +10,7 @@ use crate::lookup::scrape::Scrape;
 use crate::lookup::{Goal, Lookup, LookupOptions, Traversal};
 use crate::node::Node;
 use crate::node::api::error::{Limit, StartError};
-use crate::node::api::event::LookupId;
+use crate::node::api::ids::LookupId;
 use crate::node::api::report::SwarmSize;
 use crate::node::core::{Core, Scraper};
 use crate::node::storage::Storage;

@@ -8,7 +8,7 @@ use crate::base::time::Instant;
 use crate::lookup::density::Density;
 use crate::lookup::republisher::LastRepublish;
 use crate::node::api::error::PublishError;
-use crate::node::api::event::PublicationId;
+use crate::node::api::ids::PublicationId;
 use crate::node::core::Core;
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;

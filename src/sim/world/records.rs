@@ -9,7 +9,8 @@ use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::lookup::Lookup;
 use crate::node::Node;
-use crate::node::api::event::{Event, LookupId};
+use crate::node::api::event::Event;
+use crate::node::api::ids::LookupId;
 use crate::node::api::report::LookupReport;
 use crate::sim::hosts::HostId;
 #[cfg(feature = "items")]

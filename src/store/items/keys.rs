@@ -8,7 +8,7 @@ use heapless::Vec;
 use sha1_smol::Sha1;
 use thiserror::Error;
 
-use super::item::Salt;
+use super::salt::Salt;
 use crate::base::id::{NodeId, parse_hex};
 use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, Sink, Writer};
 

@@ -6,6 +6,7 @@
 //! - `keys`: Ed25519 keys and signatures, and the targets of items
 //! - `own`: items that our own lookups find or publish
 //! - `pointer`: torrents that a mutable item points to (BEP 46)
+//! - `salt`: salts of mutable items
 //! - `store`: the items that others put
 //! - `tests`: the store compared with a model
 
@@ -15,16 +16,18 @@ mod item;
 mod keys;
 mod own;
 mod pointer;
+mod salt;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use chunks::Chunk;
-pub use item::{Item, ItemError, Salt, SaltTooLong};
+pub use item::{Item, ItemError};
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
 pub(crate) use keys::{immutable_target, mutable_target};
 pub(crate) use own::{Examined, OwnItem, OwnItems, OwnSlots, Owner, PutObstacle, Shortage};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
+pub use salt::{Salt, SaltTooLong};
 pub(crate) use store::{
     Existing, ItemSlots, ItemStore, ItemView, NewItem, Stored, Victims, read as read_stored,
 };

@@ -7,8 +7,9 @@
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
-use super::item::{Item, Salt, Signed};
+use super::item::{Item, Signed};
 use super::keys::{PublicKey, SIGNATURE_LEN, immutable_target};
+use super::salt::Salt;
 use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::wire::{MAX_VALUE_LEN, Response};

@@ -5,8 +5,8 @@ use core::str::FromStr;
 
 use thiserror::Error;
 
-use super::item::Salt;
 use super::keys::PublicKey;
+use super::salt::Salt;
 use crate::base::id::{ID_LEN, InfoHash, NodeId, parse_hex};
 use crate::base::magnet::{MagnetLink, strip_urn};
 use crate::wire::{MAX_SALT_LEN, Reader};

@@ -8,8 +8,9 @@ use core::time::Duration;
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
-use super::item::{Item, Salt, Signed};
+use super::item::{Item, Signed};
 use super::keys::{KEY_LEN, PublicKey, SIGNATURE_LEN};
+use super::salt::Salt;
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
 use crate::base::id::NodeId;

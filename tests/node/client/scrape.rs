@@ -173,7 +173,7 @@ fn b33_15_a_full_swarm_replaces_its_oldest_peers_and_still_returns_tokens() {
 #[test]
 fn b33_15_no_limit_allows_a_swarm_more_peers_than_a_filter_can_count() {
     let mut config = unhurried();
-    config.peers_per_swarm = 1_000_000;
+    config.peers_per_swarm = u16::MAX;
     let mut limits = common::raw::limits();
     limits.peers_v4 = 8000;
     let mut lone = Lone::with_limits(config, &limits);
