@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::node::api::event::PublicationInfo;
 use crate::node::api::event::{AnnouncementInfo, NodeInfo};
 use crate::node::api::ids::LookupId;
+#[cfg(feature = "items")]
 use crate::node::api::ids::PublicationId;
 use crate::node::api::report::LookupReport;
 use crate::node::api::stats::Stats;

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::{Announce, Event, Family, Lookup, LookupId, LookupKind, LookupOptions, NodeId, StartError};
+use dht_proto::wire::ErrorCode;
+use dht_proto::{
+    Announce, Event, Family, Lookup, LookupId, LookupKind, LookupOptions, NodeId, PutError, StartError,
+};
 
 use crate::stage;
 use crate::stage::{Stage, What, addr, infohash, ms, secs};
@@ -177,8 +180,9 @@ fn an_announce_that_all_nodes_refuse_ends() {
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
     assert_eq!((report.acknowledged, report.sent), (0, 16));
+    assert_eq!(report.stored(), Err(PutError::Refused(ErrorCode::PROTOCOL)));
     let again = announce(&mut stage, 4242);
-    assert_eq!(stage.finish(again).acknowledged, 0, "so does one with the tokens of the first");
+    assert!(stage.finish(again).stored().is_err(), "so does one with the tokens of the first");
 }
 
 #[test]
