@@ -5,8 +5,8 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::net::{Dht, DhtHandle, LookupHandle};
 use dht_proto::crawl::CrawlOptions;
+use dht_proto::net::{Dht, DhtHandle, LookupHandle};
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, NodeId};
 use futures_lite::StreamExt as _;
 use serde_json::json;
