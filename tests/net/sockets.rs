@@ -443,7 +443,9 @@ fn c_18_a_socket_that_keeps_failing_is_reopened_after_growing_pauses() {
             let NetEvent::SocketLost { addr: at, retry_in, .. } = host.event() else { panic!("it was lost") };
             assert_eq!(at, addr);
             pauses.push(retry_in.as_millis());
-            assert_eq!(host.event(), NetEvent::Rebound { addr });
+            let NetEvent::Rebound { addr: reopened } = host.event() else { panic!("it is opened again") };
+            // Another socket may have taken the port meanwhile.
+            assert_eq!(reopened.ip(), addr.ip());
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
         host.wait_ready();
