@@ -423,7 +423,7 @@ impl<S: Storage> Node<S> {
         peer: SocketAddr,
         seed: bool,
     ) -> Result<(), StoreError> {
-        self.core.mirror_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
+        self.core.store_shared_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
     }
 
     /// Stores an item that was put to another node of this program.
@@ -438,7 +438,7 @@ impl<S: Storage> Node<S> {
     /// [`StoreError::NoRoom`] or [`StoreError::Stale`].
     #[cfg(feature = "items")]
     pub fn store_item(&mut self, now: Instant, item: &Item, from: SocketAddr) -> Result<(), StoreError> {
-        self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
+        self.core.store_shared_item(&mut self.storage.memory(), now, item, from.into())
     }
 
     /// Removes all peers that others announced. Announces of this node's own stay.
