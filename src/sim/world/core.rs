@@ -103,7 +103,7 @@ impl World {
             let mut count = 0;
             let mut count_one = |addr| {
                 count += 1;
-                assert!(count < MAX_AT_ONCE, "no rest at {addr}");
+                assert!(count < MAX_AT_ONCE, "livelock at {addr}");
             };
             loop {
                 let mut send = |to: SocketAddr, bytes: &[u8]| {

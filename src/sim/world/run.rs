@@ -147,6 +147,6 @@ impl World {
     /// Panics if time does not advance.
     pub(super) fn assert_progress(&self, addr: SocketAddr) {
         let limit = MAX_EVENTS_AT_ONCE + 100 * self.hosts.len() as u64;
-        assert!(self.events_at_once < limit, "no rest at {addr}");
+        assert!(self.events_at_once < limit, "livelock at {addr}");
     }
 }
