@@ -127,7 +127,7 @@ impl SimulatedLoop {
     fn take_commands(&mut self) {
         self.engine.shared.note_woken();
         while let Some(command) = self.engine.shared.next_command() {
-            if let Some((change, reply)) = self.engine.obey(command) {
+            if let Some((change, reply)) = self.engine.execute(command) {
                 reply.end(self.change(change).map_err(Into::into));
             }
         }

@@ -63,7 +63,7 @@ pub(crate) fn instrument<F: Future>(
 
 /// Emits what subscribers to the node are notified of, except nodes that enter or leave the table, which the core
 /// reports through the feature `log`.
-pub(crate) fn notice(notice: &NetEvent) {
+pub(crate) fn net_event(notice: &NetEvent) {
     match notice {
         NetEvent::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
         NetEvent::SocketLost { addr, error, retry_in } => {

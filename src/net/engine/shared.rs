@@ -1,4 +1,4 @@
-//! State that handles and loop share, whichever loop it is.
+//! State that handles and loop share.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -106,7 +106,7 @@ impl Shared {
         self.is_woken.store(false, Ordering::Release);
     }
 
-    /// Asks the loop to end. Queued commands are executed before; shares that are held now last until then.
+    /// Asks the loop to end. Queued commands are executed before that; leases held now last until then.
     pub(crate) fn close(&self) {
         lock(&self.mailbox).close();
         self.is_closing.store(true, Ordering::Release);
@@ -117,7 +117,7 @@ impl Shared {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Records a send error. A full socket is none: the datagram is sent later.
+    /// Records a send error. A full socket is not one: the datagram is sent later.
     pub(crate) fn note_send_error(&self, error: &io::Error) {
         if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
             self.send_error.store(code, Ordering::Relaxed);
@@ -143,12 +143,12 @@ impl Lease {
         Self { shared: Arc::clone(shared), resource, is_over: false }
     }
 
-    /// Drops the lease of what has ended by itself.
+    /// Drops the lease without a release, because what it holds has ended.
     pub(crate) fn end(mut self) {
         self.is_over = true;
     }
 
-    /// Wakes the loop, which may wait for the caller to read on.
+    /// Wakes the loop, which may wait until the caller takes something.
     pub(crate) fn wake(&self) {
         self.shared.wake();
     }

@@ -252,12 +252,12 @@ impl Builder {
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.publications);
         let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
         let mut engine = Engine::new(node, clock, shared, hosts, self.subscribers);
-        engine.keep_saved(saved);
+        engine.set_saved(saved);
         engine.limit_queue(self.queue);
         let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
-        engine.keep_state(saver, restored);
+        engine.set_saver(saver, restored);
         if let Some(channel) = self.external {
-            engine.go_external(channel);
+            engine.use_external(channel);
         }
         Ok(engine)
     }

@@ -56,7 +56,7 @@ impl<T> Call<T> {
     }
 
     /// Sends a command, to which the engine replies once.
-    pub(super) fn ask(shared: &Shared, command: impl FnOnce(Reply<T>) -> Command) -> Self {
+    pub(super) fn request(shared: &Shared, command: impl FnOnce(Reply<T>) -> Command) -> Self {
         let (writer, reply) = feed();
         shared.send(command(writer), |error| reply.refuse(error));
         Self { reply, lease: None }
@@ -69,7 +69,7 @@ impl<T> Call<T> {
         lease: Option<Lease>,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Self {
-        Self { lease, ..Self::ask(shared, command) }
+        Self { lease, ..Self::request(shared, command) }
     }
 
     /// Sends a command for a query to another node, which is cancelled if this call is dropped.
@@ -99,7 +99,7 @@ impl<T> Call<T> {
     }
 
     /// Creates a call whose result is a reply of the loop.
-    pub(super) const fn of(reply: FeedReader<(), T>) -> Self {
+    pub(super) const fn pending(reply: FeedReader<(), T>) -> Self {
         Self { reply, lease: None }
     }
 }

@@ -18,7 +18,7 @@ use super::recurring::{Announcement, Recurring};
 use crate::crawl::CrawlOptions;
 use crate::net::counters::LoopStats;
 use crate::net::engine::feed::feed;
-use crate::net::engine::lookups::{Key, Sampled, Wants};
+use crate::net::engine::lookups::{Consumer, Key, Sampled};
 use crate::net::engine::mailbox::{Change, Command};
 use crate::net::engine::shared::Shared;
 use crate::net::metrics::Metrics;
@@ -48,7 +48,7 @@ impl Dht {
         let (writer, reply) = feed();
         let dht = Self {
             handle,
-            ended: Some(Call::of(reply)),
+            ended: Some(Call::pending(reply)),
             #[cfg(feature = "net")]
             thread: None,
         };
@@ -165,11 +165,11 @@ impl DhtHandle {
     ///
     /// A [`PublishError`](crate::errors::PublishError) if there are too many publications or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {
-        Recurring::start(&self.shared, infohash, |number, rounds| Command::Announce {
+        Recurring::start(&self.shared, infohash, |number, republishes| Command::Announce {
             number,
             infohash,
             announce,
-            rounds,
+            republishes,
         })
     }
 
@@ -181,12 +181,12 @@ impl DhtHandle {
     /// Starts a lookup with the given options. Callers that start the same lookup with the same options while it is in
     /// progress share it.
     pub fn lookup(&self, lookup: Lookup, options: LookupOptions) -> LookupHandle {
-        LookupHandle::start(&self.shared, Key::Lookup(lookup, options), Wants::Peers)
+        LookupHandle::start(&self.shared, Key::Lookup(lookup, options), Consumer::Peers)
     }
 
     /// Looks up the neighbours of this node. A node does so by itself at the start and after an outage.
     pub fn bootstrap(&self) -> LookupHandle {
-        LookupHandle::start(&self.shared, Key::Bootstrap, Wants::Peers)
+        LookupHandle::start(&self.shared, Key::Bootstrap, Consumer::Peers)
     }
 
     /// Pings the node at `addr`.
@@ -215,7 +215,7 @@ impl DhtHandle {
     /// Adds a node at `addr`, from a peer's PORT message or a file. It is pinged, and kept if it responds; the call is
     /// complete before that.
     pub fn add_node(&self, addr: SocketAddr) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::AddNode { addr, reply })
+        Call::request(&self.shared, |reply| Command::AddNode { addr, reply })
     }
 }
 
@@ -236,14 +236,14 @@ impl DhtHandle {
         &self,
         call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
     ) -> Call<R> {
-        Call::ask(&self.shared, |reply| {
+        Call::request(&self.shared, |reply| {
             Command::With(Box::new(move |node, now| reply.end(Ok(call(node, now)))))
         })
     }
 
     /// Waits until the node [is ready](Self::is_ready) in one family. Lookups before that find less.
     pub fn ready(&self) -> Call<()> {
-        Call::ask(&self.shared, Command::Ready)
+        Call::request(&self.shared, Command::Ready)
     }
 
     /// Whether the node has joined the DHT of this family. After an outage, at another address, or with its nodes
@@ -262,7 +262,7 @@ impl DhtHandle {
     /// [`CallError::Io`](crate::net::CallError::Io) if a socket cannot be opened: the loop retries
     /// ([`NetEvent::Rebound`](crate::net::NetEvent::Rebound)), and the other family is enabled.
     pub fn set_enabled(&self, enabled: bool) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::Change(Change::Enable(enabled), reply))
+        Call::request(&self.shared, |reply| Command::Change(Change::Enable(enabled), reply))
     }
 
     /// Whether the node is enabled, by [`set_enabled`](Self::set_enabled).
@@ -285,7 +285,7 @@ impl DhtHandle {
     /// stays where it is; without an address the loop retries. [`CallError::NoSocket`](crate::net::CallError::NoSocket)
     /// if the family of `addr` is off, or the node has no socket of its own.
     pub fn rebind(&self, addr: Option<SocketAddr>) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))
+        Call::request(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))
     }
 
     /// Returns the address that the socket of this family is bound to; `None` if the family is off, has no socket at
@@ -322,7 +322,7 @@ impl DhtHandle {
     ///
     /// [`CallError::State`](crate::net::CallError::State) if the file cannot be written.
     pub fn save_state(&self) -> Call<bool> {
-        Call::ask(&self.shared, Command::Save)
+        Call::request(&self.shared, Command::Save)
     }
 
     /// Clears both routing tables, and removes the state file.
@@ -333,14 +333,14 @@ impl DhtHandle {
     ///
     /// [`CallError::State`](crate::net::CallError::State) if the file cannot be removed.
     pub fn clear_state(&self) -> Call<()> {
-        Call::ask(&self.shared, Command::Clear)
+        Call::request(&self.shared, Command::Clear)
     }
 
     /// Stores a peer that was announced to another node of this program ([`Node::store_peer`]).
     ///
     /// [`CallError::Store`](crate::net::CallError::Store) if it may not be stored or there is no room for it.
     pub fn store_peer(&self, infohash: InfoHash, peer: SocketAddr, seed: bool) -> Call<()> {
-        Call::ask(&self.shared, |reply| {
+        Call::request(&self.shared, |reply| {
             Command::With(Box::new(move |node, now| {
                 reply.end(node.store_peer(now, infohash, peer, seed).map_err(Into::into));
             }))

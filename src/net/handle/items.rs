@@ -10,7 +10,7 @@ use super::dht::DhtHandle;
 use super::lookup::LookupHandle;
 use super::recurring::{Publication, Recurring};
 use crate::items::{Item, PublicKey, Salt, SecretKey, UpdatableTorrent};
-use crate::net::engine::lookups::{Key, Successor, Wants};
+use crate::net::engine::lookups::{Consumer, Key, Successor};
 use crate::net::engine::mailbox::Command;
 use crate::{InfoHash, Lookup, NodeId};
 
@@ -42,7 +42,7 @@ impl DhtHandle {
     /// ([`PutError::CasMismatch`](crate::PutError::CasMismatch)).
     pub fn put(&self, item: &Item, cas: Option<i64>) -> LookupHandle {
         let key = Key::Put(Box::new(item.clone()), cas, self.shared.lookup_options);
-        LookupHandle::start(&self.shared, key, Wants::Peers)
+        LookupHandle::start(&self.shared, key, Consumer::Peers)
     }
 
     /// Stores a byte string of up to [`Item::MAX_STRING_LEN`] bytes under its hash, once; see
@@ -83,7 +83,7 @@ impl DhtHandle {
         let key = Key::Lookup(Lookup::GetMutable(secret.public(), salt), options);
         LookupHandle::start(&self.shared, key, |put| {
             let (secret, value) = (secret.duplicate(), value.to_owned());
-            Wants::Successor(Box::new(Successor { secret, salt, value, options, put }))
+            Consumer::Successor(Box::new(Successor { secret, salt, value, options, put }))
         })
     }
 
@@ -114,13 +114,17 @@ impl DhtHandle {
     /// published.
     pub fn start_publishing(&self, item: &Item) -> Publication {
         let (target, item) = (item.target(), Box::new(item.clone()));
-        Recurring::start(&self.shared, target, |number, rounds| Command::Publish { number, item, rounds })
+        Recurring::start(&self.shared, target, |number, republishes| Command::Publish {
+            number,
+            item,
+            republishes,
+        })
     }
 
     /// Returns the items of the restored state that [`start_publishing`](Self::start_publishing) has not published
     /// since. They stay in the state file.
     pub fn saved_items(&self) -> Call<Vec<Item>> {
-        Call::ask(&self.shared, Command::SavedItems)
+        Call::request(&self.shared, Command::SavedItems)
     }
 
     /// Looks up the torrent that a link leads to at present (BEP 46), for [`get_peers`](Self::get_peers).
@@ -134,7 +138,7 @@ impl DhtHandle {
         Call::lookup(&self.shared, |number, reply| Command::Lookup {
             number,
             key,
-            wants: Wants::Torrent(reply),
+            consumer: Consumer::Torrent(reply),
         })
     }
 
@@ -143,7 +147,7 @@ impl DhtHandle {
     /// [`CallError::Store`](crate::net::CallError::Store) if there is no room for it or a newer one is stored.
     pub fn store_item(&self, item: &Item, from: SocketAddr) -> Call<()> {
         let item = Box::new(item.clone());
-        Call::ask(&self.shared, |reply| {
+        Call::request(&self.shared, |reply| {
             Command::With(Box::new(move |node, now| {
                 reply.end(node.store_item(now, &item, from).map_err(Into::into));
             }))
@@ -157,6 +161,6 @@ impl DhtHandle {
 
     fn get(&self, lookup: Lookup) -> LookupHandle<Item> {
         let key = Key::Lookup(lookup, self.shared.lookup_options);
-        LookupHandle::start(&self.shared, key, Wants::Versions)
+        LookupHandle::start(&self.shared, key, Consumer::Versions)
     }
 }

@@ -18,7 +18,7 @@ use crate::LookupReport;
 #[cfg(feature = "items")]
 use crate::items::Item;
 use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
-use crate::net::engine::lookups::{Key, Outcome, Wants};
+use crate::net::engine::lookups::{Consumer, Key, Outcome};
 use crate::net::engine::mailbox::{Command, Resource};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
@@ -46,14 +46,14 @@ pub struct LookupHandle<T = SocketAddr> {
 }
 
 impl<T> LookupHandle<T> {
-    /// Starts a lookup; `wants` creates the consumer of its results.
+    /// Starts a lookup; `consumer` creates the consumer of its results.
     pub(super) fn start(
         shared: &Arc<Shared>,
         key: Key,
-        wants: impl FnOnce(FeedWriter<T, Outcome>) -> Wants,
+        consumer: impl FnOnce(FeedWriter<T, Outcome>) -> Consumer,
     ) -> Self {
         let ((writer, findings), number) = (feed(), shared.next_number());
-        let command = Command::Lookup { number, key, wants: wants(writer) };
+        let command = Command::Lookup { number, key, consumer: consumer(writer) };
         let is_sent = shared.send(command, |error| findings.refuse(error));
         let lease = is_sent.then(|| Lease::new(shared, Resource::Lookup(number)));
         Self { findings, number, shared: Arc::clone(shared), lease }
@@ -122,7 +122,7 @@ impl<T: Send + 'static> LookupHandle<T> {
         }
         let (number, findings) = (self.number, self.findings.share());
         let end = Box::new(move || findings.with(Feed::end));
-        Call::ask(&self.shared, |reply| Command::Report { number, end, reply })
+        Call::request(&self.shared, |reply| Command::Report { number, end, reply })
     }
 }
 

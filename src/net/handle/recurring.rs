@@ -16,7 +16,7 @@ use crate::InfoHash;
 use crate::NodeId;
 use crate::net::engine::feed::{Feed, FeedReader, feed};
 use crate::net::engine::mailbox::{Command, Resource};
-use crate::net::engine::publications::{Republished, Rounds};
+use crate::net::engine::publications::{RepublishFeed, Republished};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
@@ -34,7 +34,7 @@ use crate::net::error::CallError;
 #[must_use = "dropping it ends what is republished"]
 pub struct Recurring<T> {
     subject: T,
-    rounds: FeedReader<Republished, ()>,
+    republishes: FeedReader<Republished, ()>,
     _lease: Option<Lease>,
 }
 
@@ -64,12 +64,12 @@ impl<T> Recurring<T> {
     pub(super) fn start(
         shared: &Arc<Shared>,
         subject: T,
-        command: impl FnOnce(u64, Rounds) -> Command,
+        command: impl FnOnce(u64, RepublishFeed) -> Command,
     ) -> Self {
-        let ((writer, rounds), number) = (feed(), shared.next_number());
-        let is_sent = shared.send(command(number, writer), |error| rounds.refuse(error));
+        let ((writer, republishes), number) = (feed(), shared.next_number());
+        let is_sent = shared.send(command(number, writer), |error| republishes.refuse(error));
         let lease = is_sent.then(|| Lease::new(shared, Resource::Publication(number)));
-        Self { subject, rounds, _lease: lease }
+        Self { subject, republishes, _lease: lease }
     }
 
     /// Awaits the result of the next republish, or takes the latest one if this caller has not taken it. None is lost
@@ -79,7 +79,7 @@ impl<T> Recurring<T> {
     ///
     /// The error with which the publication could not start, or [`CallError::Closed`] once the node has ended.
     pub async fn recv(&mut self) -> Result<Republished, CallError> {
-        poll_fn(|cx| self.rounds.poll(cx, Feed::next_item)).await
+        poll_fn(|cx| self.republishes.poll(cx, Feed::next_item)).await
     }
 
     /// Blocks until the next republish has ended, as [`recv`](Self::recv) does, at most for `timeout`.
@@ -88,13 +88,13 @@ impl<T> Recurring<T> {
     ///
     /// [`CallError::TimedOut`], and the errors of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Republished, CallError> {
-        self.rounds.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
+        self.republishes.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
     }
 
     // A method, so that the iterator captures the whole handle with its lease, and is `Send` without `Sync`.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "it is captured by the iterator")]
     fn next_blocking(&mut self) -> Option<Republished> {
-        self.rounds.wait(None, Feed::next_item).ok()
+        self.republishes.wait(None, Feed::next_item).ok()
     }
 }
 
@@ -127,7 +127,7 @@ impl<T: Unpin> Stream for Recurring<T> {
     type Item = Republished;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Republished>> {
-        self.rounds.poll(cx, Feed::next_item).map(Result::ok)
+        self.republishes.poll(cx, Feed::next_item).map(Result::ok)
     }
 }
 
