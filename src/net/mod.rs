@@ -10,7 +10,7 @@
 //! use dht_proto::net::Dht;
 //!
 //! let dht = Dht::builder().spawn()?;
-//! let handle = dht.handle(); // to be cloned and given to whoever needs it
+//! let handle = dht.handle(); // clones can be passed to all parts of the program
 //! handle.ready().wait_timeout(core::time::Duration::from_secs(20))?;
 //! for peer in handle.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?) {
 //!     println!("{peer}"); // as soon as it is found

@@ -92,7 +92,7 @@ impl SimulatedLoop {
         &mut self,
         now: Instant,
         send: &mut dyn FnMut(SocketAddr, &[u8]),
-        note: &mut dyn FnMut(&mut Node, &Event),
+        on_event: &mut dyn FnMut(&mut Node, &Event),
         mut run_callers: impl FnMut() -> bool,
     ) {
         let _time = enter(now);
@@ -108,7 +108,7 @@ impl SimulatedLoop {
             self.engine.take_events();
             while let Some(Ok(event)) = self.events.with(Feed::next_item) {
                 if let NetEvent::Node(event) = event {
-                    note(&mut self.engine.node, &event);
+                    on_event(&mut self.engine.node, &event);
                 }
             }
             let is_due = self.engine.deadline().is_some_and(|due| due <= now);

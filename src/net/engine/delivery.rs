@@ -83,7 +83,10 @@ impl Engine {
     /// Ends a lookup for each of its callers, or continues with the put of a caller that looked up an item to replace
     /// it.
     fn finish(&mut self, users: Vec<(u64, Consumer)>, outcome: &Outcome) {
-        #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "it goes on with items only"))]
+        #[cfg_attr(
+            not(feature = "items"),
+            expect(unused_variables, reason = "a lookup is continued for items only")
+        )]
         for (number, consumer) in users {
             match consumer {
                 Consumer::Peers(feed) => feed.end(Ok(outcome.clone())),

@@ -1,4 +1,4 @@
-//! One lookup, the callers that share it, and what it has found for them so far.
+//! One lookup, its callers, and its results so far.
 
 #[cfg(feature = "items")]
 use alloc::boxed::Box;
@@ -33,9 +33,9 @@ impl Outcome {
     /// Returns where the announce or the put is stored.
     ///
     /// # Errors
+    ///
     /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item; see
     /// [`LookupReport::stored`].
-    /// [`LookupReport::stored`] has it.
     pub const fn stored(&self) -> Result<Stored, PutError> {
         self.report.stored()
     }

@@ -480,9 +480,9 @@ impl Engine {
     }
 
     fn report_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
-        let told = &mut self.unsent_reported[Family::of(&destination).index()];
-        if told.is_none_or(|told| now - told >= UNSENT_INTERVAL) {
-            *told = Some(now);
+        let reported = &mut self.unsent_reported[Family::of(&destination).index()];
+        if reported.is_none_or(|reported| now - reported >= UNSENT_INTERVAL) {
+            *reported = Some(now);
             self.publish(NetEvent::Unsent { destination, error: error.to_string() });
         }
     }

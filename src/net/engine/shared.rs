@@ -94,14 +94,14 @@ impl Shared {
         !lock(&self.mailbox).is_empty()
     }
 
-    /// Wakes the loop, once until it has [noted](Self::note_woken) that.
+    /// Wakes the loop, but only once until it calls [`note_woken`](Self::note_woken).
     pub(crate) fn wake(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
             self.waker.wake_by_ref();
         }
     }
 
-    /// Notes that the loop reads the mailbox: the next command wakes it again.
+    /// Records that the loop reads the mailbox, so that the next command wakes it again.
     pub(crate) fn note_woken(&self) {
         self.is_woken.store(false, Ordering::Release);
     }
@@ -131,7 +131,7 @@ impl Shared {
 }
 
 /// A caller's share of a lookup, query, publication or crawl, released on drop. A release never blocks and is never
-/// lost; once the loop has been asked to end there is nothing to release.
+/// lost; once the mailbox is closed there is nothing to release.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
     resource: Resource,

@@ -43,7 +43,6 @@ impl<T> Call<T> {
     /// # Errors
     ///
     /// [`CallError::TimedOut`] while the call is in progress, and the errors of [`wait`](Self::wait).
-    /// [`CallError::TimedOut`] while the call goes on, and those of [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<T, CallError> {
         self.wait_until(StdInstant::now().checked_add(timeout))
     }

@@ -113,7 +113,7 @@ impl fmt::Debug for Dht {
 /// each method lists, [`CallError::Closed`] once the node has ended, and [`CallError::Busy`] while 8192 calls wait for
 /// the loop.
 ///
-/// The node lives as long as its [`Dht`], regardless of its handles.
+/// The node runs until its [`Dht`] is dropped, regardless of its handles.
 ///
 /// [`CallError::Closed`]: crate::net::CallError::Closed
 /// [`CallError::Busy`]: crate::net::CallError::Busy
@@ -150,7 +150,7 @@ impl DhtHandle {
         self.lookup(Lookup::Announce(infohash, announce), self.shared.lookup_options)
     }
 
-    /// Announces this host as a peer of a torrent for as long as the [`Announcement`] lives.
+    /// Announces this host as a peer of a torrent until the [`Announcement`] is dropped.
     ///
     /// It is announced soon, and again every [`Config::announce_interval`](field@crate::Config::announce_interval), as
     /// by [`Node::start_announcing`]. Thousands of announces are spread evenly.
@@ -206,7 +206,7 @@ impl DhtHandle {
         Call::query(&self.shared, |number, reply| Command::Sample { number, addr, target, reply })
     }
 
-    /// Queries one node after the other for samples of infohashes (BEP 51) for as long as the [`Crawl`] lives, as a
+    /// Queries one node after the other for samples of infohashes (BEP 51) until the [`Crawl`] is dropped, as a
     /// [`Crawler`](crate::crawl::Crawler) does.
     pub fn crawl(&self, options: CrawlOptions) -> Crawl {
         Crawl::start(&self.shared, options)

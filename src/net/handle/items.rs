@@ -96,7 +96,7 @@ impl DhtHandle {
         }
     }
 
-    /// Stores an item for as long as the [`Publication`] lives.
+    /// Stores an item, and republishes it until the [`Publication`] is dropped.
     ///
     /// It is put soon, and again every hour, as by [`Node::start_publishing`](crate::Node::start_publishing).
     /// Republishes are spread evenly, and put nothing if enough nodes hold the item;

@@ -20,7 +20,7 @@ use crate::net::engine::publications::{RepublishFeed, Republished};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
-/// A publication: an announce or an item that is republished as long as this lives.
+/// A publication: an announce or an item that is republished until this is dropped.
 ///
 /// It yields the result of each republish, until the node ends: as an iterator, which blocks until the next one, or
 /// asynchronously by [`recv`](Self::recv) and as a [`Stream`]. Only the latest result is kept: one that is not taken

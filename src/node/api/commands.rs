@@ -1,4 +1,4 @@
-//! Commands of a node: what a caller can have it do.
+//! Commands of a node.
 
 use core::net::SocketAddr;
 use core::time::Duration;

@@ -32,7 +32,7 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// All slots of this kind are in use. [`Limit::is_passing`] tells whether a retry is likely to succeed
+    /// All slots of this kind are in use. [`Limit::is_passing`] returns whether a retry is likely to succeed
     /// soon.
     #[error("all {size} {} are in use: {}, or raise {}", .limit.slots(), .limit.advice(), .limit.setting())]
     Full {
@@ -133,7 +133,7 @@ pub enum PutError {
         /// Nodes that answered.
         answered: u32,
     },
-    /// No node confirmed it; some may have stored it all the same.
+    /// No node confirmed it; some may still have stored it.
     #[error("none of {sent} nodes that it was sent to confirmed it: try again")]
     Unconfirmed {
         /// Nodes that it was sent to.

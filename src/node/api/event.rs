@@ -67,7 +67,7 @@ pub enum Event {
     /// A peer is reported once for each lookup, and no more are reported than
     /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) and
     /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
-    /// tells whether there were more.
+    /// says whether there were more.
     ///
     /// Peers with port 1 come from old clients that announced a placeholder, and cannot be connected to. They are
     /// reported unchanged, for the caller to filter.

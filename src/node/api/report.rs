@@ -98,7 +98,7 @@ impl LookupReport {
     /// # Errors
     ///
     /// [`PutError`] if it is stored nowhere, and if other nodes hold another version of the item: readers find that
-    /// one, whoever has stored this one before it was known.
+    /// one, even if some nodes stored this one before it was known.
     pub const fn stored(&self) -> Result<Stored, PutError> {
         if !self.kind.stores() {
             return Err(PutError::WrongKind(self.kind));
@@ -176,7 +176,7 @@ pub struct Sample {
     pub id: NodeId,
     /// The round-trip time.
     pub rtt: Duration,
-    /// Whether the node supports the query. One that does not may list nodes all the same, as does one whose
+    /// Whether the node supports the query. One that does not may still list nodes, as does one whose
     /// sample was malformed.
     pub is_supported: bool,
     /// The number of infohashes returned, at most 64.

@@ -50,7 +50,7 @@ impl World {
 
     pub(super) fn step_to(&mut self, end: Instant) -> bool {
         #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
-        if self.serve_woken() {
+        if self.drain_woken() {
             self.transport.counters.events += 1;
             self.events_at_once += 1;
             return true;

@@ -43,7 +43,7 @@ impl TorrentPointer {
 
     /// Reads a pointer from the [`value`](crate::items::Item::value) of an item.
     ///
-    /// `None` if the value is not a pointer; it may be a valid value all the same.
+    /// `None` if the value is not a pointer; it may still be valid as an item.
     pub fn from_value(value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(value);
         let mut infohash = None;

@@ -97,7 +97,7 @@ struct Answers {
 }
 
 impl Hosts {
-    /// Creates the hosts; those of the user, and the routers among them, come before the default ones.
+    /// Creates the hosts: those that the user has set and the additional routers come before the default ones.
     pub(crate) fn new(
         (mut hosts, routers): (Vec<String>, Vec<String>),
         families: [bool; 2],
