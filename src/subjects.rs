@@ -1,6 +1,6 @@
 //! The public modules by subject, which re-export what lies in the private ones.
 
-/// Errors, and the limits that calls run into; [`guide::errors`](crate::guide::errors) has what to do about each.
+/// Errors, and the limits that a call can exceed; [`guide::errors`](crate::guide::errors) says what to do about each.
 ///
 /// The errors of lookups are at the root: [`StartError`](crate::StartError), [`PutError`](crate::PutError) and
 /// [`QueryError`](crate::QueryError).
@@ -39,7 +39,7 @@ pub mod report {
 }
 
 /// What a node keeps between two runs, as bytes: [`Node::snapshot_into`](crate::Node::snapshot_into) writes it,
-/// [`State::parse`](state::State::parse) and [`Node::restore`](crate::Node::restore) take it back.
+/// [`State::parse`](state::State::parse) and [`Node::restore`](crate::Node::restore) read it.
 pub mod state {
     #[cfg(feature = "checkpoint")]
     pub use crate::node::CheckpointError;
@@ -50,7 +50,7 @@ pub mod state {
     };
 }
 
-/// Counters and measures: of a node, of its routing table, of the network, and the filters that count peers (BEP 33).
+/// Counters and measurements: of a node, of its table, of the network; and the filters that count peers (BEP 33).
 pub mod stats {
     pub use crate::base::bloom::BloomFilter;
     pub use crate::base::metrics::Metric;

@@ -1,10 +1,10 @@
-//! What the loop around a node counts.
+//! Counters of the loop around a node.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::metrics::metrics;
 
-/// Makes [`LoopStats`] and, of the same list, the counters behind it.
+/// Defines [`LoopStats`], and the atomic counters of the same names.
 macro_rules! loop_stats {
     ($(#[$attribute:meta])* LoopStats { $($(#[doc = $help:literal])+ $counter:ident,)+ }) => {
         metrics! {
@@ -14,7 +14,7 @@ macro_rules! loop_stats {
             }
         }
 
-        /// [`LoopStats`], as the loop keeps them.
+        /// [`LoopStats`] as atomic counters, which the loop increments.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $counter: AtomicU64,)+
@@ -29,26 +29,26 @@ macro_rules! loop_stats {
 }
 
 loop_stats! {
-    /// Counters of the loop around the node, since it started. They only grow.
+    /// Counters of the loop around a node since it started. They only grow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     LoopStats {
-        /// Times the loop woke up; on an idle node for the node's own deadlines, and every 15 seconds to see
-        /// whether the host slept.
+        /// Times that the loop woke up; on an idle node for the deadlines of the node, and every 15 seconds to detect a
+        /// sleep of the host.
         wakeups,
-        /// Times a socket could not take a datagram at once; only with a socket.
+        /// Times that a socket was full when a datagram was to be sent; 0 without a socket.
         sends_blocked,
-        /// Datagrams that the system cannot send to their destination: no host there, or a route that forbids
-        /// it. The node has noted that it is unreachable.
+        /// Datagrams that the system could not send to their destination: no such host, or a route that forbids it. The
+        /// node treats the destination as unreachable.
         sends_unreachable,
-        /// Datagrams that the system did not send for a reason of its own: no network, no buffers, a firewall,
-        /// longer than the interface allows. Queries among them are sent again.
+        /// Datagrams that the system did not send for a local reason: no network, no buffers, a firewall, a length
+        /// beyond what the interface allows. Queries among them are sent again.
         sends_lost,
-        /// Errors in receiving, ICMP errors about unknown destinations among them.
+        /// Errors while receiving, including ICMP errors about unknown destinations.
         receive_errors,
-        /// Datagrams that were handed in faster than the node took them; only without a socket.
+        /// Datagrams lost because they were handed in faster than the node took them; 0 with a socket.
         receives_lost,
-        /// Notices that a subscriber was too slow for.
+        /// Events that a subscriber missed because 1024 were waiting already.
         notices_lost,
     }
 }

@@ -1,7 +1,7 @@
-//! Datagrams by hand, for a node without a socket of its own.
+//! Datagrams handed in and out by the caller, for a node without a socket of its own.
 //!
-//! Where the DHT shares its socket with uTP, the program keeps the socket and the node has none
-//! ([`Builder::external`](super::Builder::external)), whichever loop runs it:
+//! A program that shares one socket between the DHT and uTP keeps the socket itself, and runs the node without one
+//! ([`Builder::external`](super::Builder::external)), in any loop:
 //!
 #![cfg_attr(feature = "tokio", doc = "```no_run")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -16,7 +16,7 @@
 //!     let mut buffer = [0; 65_535];
 //!     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
 //!         if !external.feed(from, &buffer[..len]) {
-//!             // It is uTP's.
+//!             // It belongs to uTP.
 //!         }
 //!     }
 //! };
@@ -51,21 +51,21 @@ use super::sockets::batch::Datagrams;
 use crate::Transmit;
 use crate::wire::is_krpc;
 
-/// Datagrams that may wait for the node; what comes on top is lost, as in a socket's buffer.
+/// Datagrams that may wait for the node; any more are lost, as in a socket's buffer.
 const INCOMING: usize = 256;
 
-/// Datagrams that may wait for the caller. Few, because the node knows better than a queue what is
-/// still worth sending.
+/// Datagrams that may wait for the caller. Few, because the node knows better than a queue what is still worth
+/// sending.
 const OUTGOING: usize = 16;
 
 /// The network of a node without a socket, from [`Builder::external`](super::Builder::external).
 ///
-/// One thread or task hands in what arrives, another (or the same) sends what the node makes; put it into an
-/// [`Arc`] to share it. While nobody takes what the node makes, it makes no more. Dropped, nothing
-/// can be reached any more.
+/// One thread or task hands in what arrives, another (or the same) sends what the node produces; an [`Arc`] shares it
+/// between them. The node produces no datagrams while 16 wait to be taken. Dropping it makes every destination
+/// unreachable.
 pub struct External {
     channel: Arc<Channel>,
-    /// The place of the one task that polls.
+    /// The place of the task that polls.
     place: Mutex<Option<u64>>,
 }
 
@@ -75,10 +75,10 @@ pub struct External {
 pub struct Outgoing {
     /// Where to send it.
     pub destination: SocketAddr,
-    /// The address of ours to send it from, if it answers a datagram that was handed in with one
+    /// The local address to send from, if the datagram responds to one that was handed in with a local address
     /// ([`External::feed_at`]).
     pub source: Option<IpAddr>,
-    /// What to send.
+    /// The bytes to send.
     pub datagram: Vec<u8>,
 }
 
@@ -88,17 +88,17 @@ impl External {
         (Self { channel: Arc::clone(&channel), place: Mutex::default() }, channel)
     }
 
-    /// Hands in a datagram that arrived, and returns whether it is one of the DHT
-    /// ([`is_krpc`]); others, uTP's for instance, are left to the caller.
+    /// Hands in a datagram that arrived, and returns whether it belongs to the DHT ([`is_krpc`]); all others, such as
+    /// those of uTP, are left to the caller.
     ///
-    /// It never waits: while 256 are waiting already, the datagram is lost
+    /// Never blocks: while 256 datagrams wait already, the datagram is lost
     /// ([`LoopStats::receives_lost`](crate::net::LoopStats::receives_lost)).
     pub fn feed(&self, from: SocketAddr, datagram: &[u8]) -> bool {
         self.feed_at(from, None, datagram)
     }
 
-    /// Hands in a datagram as [`feed`](Self::feed) does, which arrived at our address `local`: an answer
-    /// to it is to leave from there ([`Outgoing::source`]).
+    /// Hands in a datagram as [`feed`](Self::feed) does, which arrived at the local address `local`: a response to it
+    /// has to leave from there ([`Outgoing::source`]).
     pub fn feed_at(&self, from: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) -> bool {
         let is_ours = is_krpc(datagram);
         if is_ours && !self.channel.arrive(Arrival::Datagram { from, local, datagram: datagram.into() }) {
@@ -107,47 +107,47 @@ impl External {
         is_ours
     }
 
-    /// Waits, as a task, for the next datagram to send; `None` once the node has ended and all it had to send has
-    /// been taken. Nothing is lost if the future is dropped.
+    /// Awaits the next datagram to send; `None` once the node has ended and all its datagrams have been taken. Nothing
+    /// is lost if the future is dropped.
     pub async fn next_outgoing(&self) -> Option<Outgoing> {
         let next = self.channel.outgoing.until(Outbound::next).await;
         self.channel.taken(next)
     }
 
-    /// Blocks for the next datagram to send, at most for `timeout`; `Ok(None)` once the node has ended and all it
-    /// had to send has been taken.
+    /// Blocks until there is a datagram to send, at most for `timeout`; `Ok(None)` once the node has ended and all its
+    /// datagrams have been taken.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`].
+    /// [`CallError::TimedOut`] if there is none in time.
     pub fn next_outgoing_timeout(&self, timeout: Duration) -> Result<Option<Outgoing>, CallError> {
         let deadline = StdInstant::now().checked_add(timeout);
         let next = self.channel.outgoing.wait(deadline, Outbound::next).ok_or(CallError::TimedOut)?;
         Ok(self.channel.taken(next))
     }
 
-    /// Takes the next datagram to send, if there is one now.
+    /// Returns the next datagram to send, or `None` if there is none now.
     pub fn try_next_outgoing(&self) -> Option<Outgoing> {
         self.channel.taken(self.channel.outgoing.with(Outbound::next)?)
     }
 
-    /// Polls for the next datagram to send, for a loop that polls a socket as well; `None` once the node
-    /// has ended and all it had to send has been taken. Only the last task that has polled is woken: either
-    /// one task polls, or tasks wait with [`next_outgoing`](Self::next_outgoing).
+    /// Polls for the next datagram to send, for a loop that polls a socket as well; `None` once the node has ended and
+    /// all its datagrams have been taken. Only the task that polled last is woken: poll from one task, or let several
+    /// await [`next_outgoing`](Self::next_outgoing).
     pub fn poll_outgoing(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
         let next = self.channel.outgoing.poll(&mut lock(&self.place), cx, Outbound::next);
         next.map(|next| self.channel.taken(next))
     }
 
-    /// Reports that the system did not send to `destination` for a reason of its own: no network, a firewall,
-    /// no buffers. Queries are sent again ([`Node::handle_unsent`](crate::Node::handle_unsent)). It is a
-    /// hint, which may get lost like a datagram.
+    /// Reports that the system did not send to `destination` for a local reason: no network, a firewall, no buffers.
+    /// Queries are sent again ([`Node::handle_unsent`](crate::Node::handle_unsent)). While 256 datagrams and reports
+    /// wait, the report is lost.
     pub fn unsent(&self, destination: SocketAddr) {
         self.channel.arrive(Arrival::Unsent(destination));
     }
 
-    /// Reports that the system cannot send to `destination`, so that the node need not wait for
-    /// its answer. It is a hint, which may get lost like a datagram.
+    /// Reports that the system cannot reach `destination`, so that the node need not wait for its response. While 256
+    /// datagrams and reports wait, the report is lost.
     pub fn unreachable(&self, destination: SocketAddr) {
         self.channel.arrive(Arrival::Unreachable(destination));
     }
@@ -166,32 +166,32 @@ impl fmt::Debug for External {
     }
 }
 
-/// What the node is handed.
+/// What the caller hands in.
 pub(crate) enum Arrival {
     Datagram { from: SocketAddr, local: Option<IpAddr>, datagram: Vec<u8> },
     Unsent(SocketAddr),
     Unreachable(SocketAddr),
 }
 
-/// What lies between the caller's network and the engine.
+/// The queues between the caller's network and the engine.
 #[derive(Default)]
 pub(crate) struct Channel {
     arrivals: Mutex<VecDeque<Arrival>>,
     outgoing: Watch<Outbound>,
-    /// Once the node has started.
+    /// Empty until the node has started.
     shared: OnceLock<Arc<Shared>>,
 }
 
 #[derive(Default)]
 struct Outbound {
     datagrams: VecDeque<Outgoing>,
-    /// The caller's side is gone.
+    /// Whether the caller's side has been dropped.
     is_abandoned: bool,
     has_ended: bool,
 }
 
 impl Outbound {
-    /// The next datagram and whether there was no room behind it, or `None` at the end.
+    /// Takes the next datagram, with whether the queue was full before; `Some(None)` at the end, `None` if none waits.
     fn next(&mut self) -> Option<Option<(Outgoing, bool)>> {
         let was_full = self.datagrams.len() >= OUTGOING;
         let next = self.datagrams.pop_front().map(|next| (next, was_full));
@@ -208,12 +208,12 @@ impl Channel {
         lock(&self.arrivals).pop_front()
     }
 
-    /// Whether the caller takes another datagram.
+    /// Whether another datagram can be queued, or is to fail.
     pub(crate) fn has_room(&self) -> bool {
         self.outgoing.with(|outgoing| outgoing.is_abandoned || outgoing.datagrams.len() < OUTGOING)
     }
 
-    /// Passes on the first datagram, and returns that it was one.
+    /// Queues the first of these datagrams for the caller, and returns how many were queued.
     pub(crate) fn send(&self, datagrams: Datagrams<'_>) -> io::Result<usize> {
         let Some((Transmit { destination, source, .. }, datagram)) = datagrams.first() else { return Ok(0) };
         if self.outgoing.with(|outgoing| outgoing.is_abandoned) {
@@ -227,13 +227,13 @@ impl Channel {
         Ok(1)
     }
 
-    /// The node has ended.
+    /// Ends both queues with the node.
     pub(crate) fn close(&self) {
         self.outgoing.update(|outgoing| outgoing.has_ended = true);
         lock(&self.arrivals).clear();
     }
 
-    /// Returns whether there was room for it. A node that is about to end takes nothing, and loses nothing.
+    /// Queues an arrival, and returns whether there was room. If the node is about to end, drops it and returns true.
     fn arrive(&self, arrival: Arrival) -> bool {
         if self.shared.get().is_some_and(|shared| shared.is_closing()) {
             return true;

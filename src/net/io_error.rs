@@ -1,4 +1,4 @@
-//! An error of the system that callers can keep.
+//! An error of the system that can be stored and compared.
 
 use alloc::sync::Arc;
 use core::ops::Deref;

@@ -1,4 +1,4 @@
-//! All that can be measured of a node and the loop around it, read in one turn of the loop.
+//! All measurements of a node and the loop around it, read in one turn of the loop.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,79 +8,79 @@ use crate::base::metrics::metrics;
 use crate::stats::{BucketInfo, Stats};
 use crate::{Family, Node};
 
-/// The shares of the answers in [`Metrics::rtt`].
+/// The shares of answers for which [`Metrics::rtt`] has a time.
 const SHARES: [f32; 3] = [0.5, 0.9, 0.99];
 
-/// Counters and levels of one moment, from `DhtHandle::metrics`.
+/// Counters and gauges at one moment, from `DhtHandle::metrics`.
 ///
-/// All but the round-trip times can be gone through by name: [`Stats::metrics`],
-/// [`LoopStats::metrics`], [`Levels::metrics`], [`FamilyLevels::metrics`], [`BucketInfo::metrics`].
+/// All but the round-trip times can be iterated over by name: [`Stats::metrics`], [`LoopStats::metrics`],
+/// [`Levels::metrics`], [`FamilyLevels::metrics`], [`BucketInfo::metrics`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// What the node has counted.
+    /// The counters of the node.
     pub stats: Stats,
-    /// What the loop around it has counted.
+    /// The counters of the loop.
     pub loop_stats: LoopStats,
-    /// What the node holds and does.
+    /// The gauges of the node.
     pub levels: Levels,
-    /// What it holds of each family, in the order of [`Family::ALL`].
+    /// The gauges of each family, in the order of [`Family::ALL`].
     pub families: [FamilyMetrics; 2],
-    /// How long answers take: a share of the answers (0.5, 0.9, 0.99) and the time within which that
-    /// share came, to within a fifth. Zero before the first answer.
+    /// The round-trip times: a share of the answers (0.5, 0.9, 0.99), and the time within which that share arrived, to
+    /// within a fifth. Zero before the first answer.
     pub rtt: [(f32, Duration); SHARES.len()],
 }
 
 metrics! {
-    /// What a node holds and does.
+    /// Gauges of a node.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Levels {
-        /// Torrents that peers announced to us.
+        /// Torrents that peers announced to this node.
         pub infohashes: usize,
         /// Torrents that there is memory for.
         pub infohash_capacity: usize,
-        /// Items that others put to us; none without the feature `items`.
+        /// Items that others put to this node; 0 without the feature `items`.
         pub stored_items: usize,
-        /// Endpoints of which it is remembered when they were contacted and how often they failed.
+        /// Endpoints whose last contact and failures are remembered.
         pub contacts: usize,
-        /// Lookups under way, those of the node itself included.
+        /// Lookups in progress, those of the node itself included.
         pub lookups_under_way: usize,
-        /// Our queries that wait for an answer.
+        /// Queries in flight.
         pub queries_under_way: usize,
-        /// Announces and items that are kept up.
+        /// Publications: announces and items that are republished.
         pub kept: usize,
     }
 }
 
-/// What a node holds of one family. All is zero where the family is off.
+/// The gauges of one family; all are zero if the family is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FamilyMetrics {
-    /// Which family.
+    /// The family.
     pub family: Family,
-    /// What there is of it.
+    /// Its gauges.
     pub levels: FamilyLevels,
-    /// The routing table, as [`Node::buckets`](crate::Node::buckets) tells of it.
+    /// Its routing table, from [`Node::buckets`](crate::Node::buckets).
     pub buckets: Vec<BucketInfo>,
 }
 
 metrics! {
-    /// What a node holds of one family.
+    /// Gauges of one family of a node.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct FamilyLevels {
-        /// 1 if the node has found its place in the DHT, 0 if not.
+        /// 1 if the node has joined the DHT, 0 if not.
         pub ready: usize,
         /// Nodes in the routing table.
         pub nodes: usize,
-        /// Nodes of an earlier run that have not answered yet.
+        /// Restored nodes that have not answered yet.
         pub restored: usize,
-        /// Peers that announced themselves to us.
+        /// Peers that announced themselves to this node.
         pub peers: usize,
-        /// Peers that there is memory for, if they are of few torrents.
+        /// Peers that there is memory for, if all of them are in a few torrents.
         pub peer_capacity: usize,
-        /// Nodes of the DHT, as estimated; 0 before the first lookup.
+        /// The estimated number of nodes in the DHT; 0 before the first lookup.
         pub network_size: u64,
         /// The standard error of that estimate.
         pub network_size_error: u64,

@@ -1,4 +1,4 @@
-//! The loop of a simulated world: the time and the datagrams are the world's.
+//! The loop of a node in a simulated world, which provides the time and carries the datagrams.
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
@@ -18,19 +18,19 @@ use super::virtual_time;
 pub(crate) use super::virtual_time::enter;
 use crate::{Event, Family, Instant, LookupOptions, Node};
 
-/// Turns at one instant from which on it counts as a livelock.
+/// Turns at one instant after which a livelock is assumed.
 const MAX_TURNS: u32 = 100_000;
 
-/// A node and the engine around it, which a world turns. All times are those of the host's clock.
+/// A node and the engine around it, driven by a world. All times are those of the host's clock.
 pub(crate) struct SimulatedLoop {
     engine: Engine,
-    /// Events that no caller waits for.
+    /// Events that no caller is waiting for.
     events: FeedReader<NetEvent, ()>,
     addrs: [Option<SocketAddr>; 2],
 }
 
 impl SimulatedLoop {
-    /// Runs a node at these addresses, by family. `waker` is woken for calls that are made between two turns.
+    /// Runs a node at these addresses, by family. `waker` is called when a handle is used between two turns.
     pub(crate) fn new(
         node: Node,
         now: Instant,
@@ -39,7 +39,7 @@ impl SimulatedLoop {
         waker: Waker,
     ) -> Self {
         let shared = Arc::new(Shared::new(waker.clone(), addrs, options));
-        // The world introduces its nodes to each other.
+        // There are no bootstrap hosts: the world adds nodes to each other.
         let hosts =
             Hosts::new(Default::default(), addrs.map(|addr| addr.is_some()), Resolver::default(), waker);
         let (subscriber, events) = feed();
@@ -69,7 +69,7 @@ impl SimulatedLoop {
         self.engine.handle_datagram(now, from, None, datagram);
     }
 
-    /// Notices that time has jumped, as it does for a process that was stopped.
+    /// Detects whether time has jumped, as it does for a process that was stopped.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let _time = enter(now);
         if let Some(slept) = self.engine.begin() {
@@ -82,18 +82,18 @@ impl SimulatedLoop {
         self.engine.resume(slept.into());
     }
 
-    /// Does what callers ask, sends what there is to send, and hands over what has happened, until nothing is left
-    /// to do at this time. `go_on` lets callers go on in between, and returns whether one has.
+    /// Executes commands, sends datagrams and delivers events until nothing is left to do at this time. `run_callers`
+    /// runs the callers in between, and returns whether any has made progress.
     ///
     /// # Panics
     ///
-    /// If that takes for ever.
+    /// If it does not end: callers or the node livelock.
     pub(crate) fn turn(
         &mut self,
         now: Instant,
         send: &mut dyn FnMut(SocketAddr, &[u8]),
-        note: &mut dyn FnMut(&mut Node, &Event),
-        mut go_on: impl FnMut() -> bool,
+        on_event: &mut dyn FnMut(&mut Node, &Event),
+        mut run_callers: impl FnMut() -> bool,
     ) {
         let _time = enter(now);
         for _ in 0..MAX_TURNS {
@@ -108,18 +108,18 @@ impl SimulatedLoop {
             self.engine.take_events();
             while let Some(Ok(event)) = self.events.with(Feed::next_item) {
                 if let NetEvent::Node(event) = event {
-                    note(&mut self.engine.node, &event);
+                    on_event(&mut self.engine.node, &event);
                 }
             }
             let is_due = self.engine.deadline().is_some_and(|due| due <= now);
-            if !go_on() && !is_due && !self.engine.shared.has_commands() {
+            if !run_callers() && !is_due && !self.engine.shared.has_commands() {
                 return;
             }
         }
-        panic!("no rest at {:?}: its callers or its node go on for ever at one instant", self.addrs);
+        panic!("livelock at {:?}: the callers or the node do not stop at one instant", self.addrs);
     }
 
-    /// When the next turn is due.
+    /// Returns when the next turn is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.engine.deadline()
     }
@@ -127,13 +127,13 @@ impl SimulatedLoop {
     fn take_commands(&mut self) {
         self.engine.shared.note_woken();
         while let Some(command) = self.engine.shared.next_command() {
-            if let Some((change, reply)) = self.engine.obey(command) {
+            if let Some((change, reply)) = self.engine.execute(command) {
                 reply.end(self.change(change).map_err(Into::into));
             }
         }
     }
 
-    /// Changes what stands for sockets here.
+    /// Models a change of the sockets, which a simulated node does not have.
     fn change(&mut self, change: Change) -> io::Result<()> {
         let engine = &mut self.engine;
         let addrs = self.addrs.into_iter().flatten();
@@ -159,7 +159,7 @@ impl SimulatedLoop {
 }
 
 impl Drop for SimulatedLoop {
-    /// Ends at once, as a process that is killed: what callers wait for is closed, and nothing is sent or done.
+    /// Ends at once, like a process that is killed: calls are closed, and nothing more is sent or executed.
     fn drop(&mut self) {
         self.engine.shared.close();
         while let Some(command) = self.engine.shared.next_command() {

@@ -13,24 +13,25 @@ use super::handle::builder::Builder;
 use super::handle::dht::Dht;
 use crate::{Config, Family, Limits};
 
-/// Any free port.
+/// A free port of loopback.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Nodes that each node is introduced to.
+/// Nodes that are added to each node at the start.
 const NEIGHBOURS: usize = 32;
 
-/// Nodes that a client starts from.
+/// Bootstrap hosts of a client.
 const BOOTSTRAPS: usize = 8;
 
 /// The time that [`Testnet::new`] waits for its nodes. They take a fraction of a second unless the machine is busy.
 #[cfg(feature = "net")]
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Nodes on loopback that know each other and nobody else, until they are dropped.
+/// Nodes on loopback that know each other and no other node; they end when this is dropped.
 ///
 /// A program under test joins them through [`bootstrap`](Self::bootstrap), with
-/// [`Config::private`](crate::Config::private); [`builder`](Self::builder) describes such a client. Up to 33 nodes all
-/// know each other, so it is certain who stores what. They have small stores: 256 torrents and 256 items each.
+/// [`Config::private`](crate::Config::private); [`builder`](Self::builder) describes such a client. If there are
+/// at most 33 nodes, each knows all others, so it is determined which of them store what. Their stores are small: 256
+/// torrents and 256 items each.
 ///
 #[cfg_attr(feature = "net", doc = "```")]
 #[cfg_attr(not(feature = "net"), doc = "```ignore")]
@@ -46,32 +47,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 #[must_use = "dropping it ends its nodes"]
 pub struct Testnet {
-    /// The nodes, to be asked what they store, and to be ended one by one.
+    /// The nodes, each with a handle of its own; dropping one ends it.
     pub nodes: Vec<Dht>,
 }
 
 impl Testnet {
-    /// Starts so many nodes, each in a thread of its own, and blocks until they know each other.
+    /// Starts this number of nodes, each in a thread of its own, and blocks until they know each other.
     ///
     /// # Errors
     ///
-    /// See [`SpawnError`]; [`SpawnError::System`] of kind [`TimedOut`](io::ErrorKind::TimedOut) if that takes half a
-    /// minute.
+    /// See [`SpawnError`]; [`SpawnError::System`] of kind [`TimedOut`](io::ErrorKind::TimedOut) if it takes more than 30
+    /// seconds.
     #[cfg(feature = "net")]
     pub fn new(nodes: usize) -> Result<Self, SpawnError> {
         let testnet = Self::start(nodes, Builder::spawn)?;
         testnet
-            .wait_timeout(PATIENCE)
+            .wait_timeout(TIME_LIMIT)
             .map_err(|error| io::Error::new(io::ErrorKind::TimedOut, error.to_string()))?;
         Ok(testnet)
     }
 
-    /// Starts so many nodes by `spawn`, in whichever loop that has, and does not wait: `Builder::spawn_tokio` makes
-    /// them tasks of one runtime, `|builder| builder.limits(…).spawn()` gives them other limits.
+    /// Starts this number of nodes with `spawn`, and does not wait until they know each other.
+    ///
+    /// `Builder::spawn_tokio` makes them tasks of one runtime, `|builder| builder.limits(…).spawn()` gives them other
+    /// limits.
     ///
     /// # Errors
     ///
-    /// Those of `spawn`; [`SpawnError`] lists them.
+    /// The first error of `spawn`.
     pub fn start(
         nodes: usize,
         mut spawn: impl FnMut(Builder) -> Result<Dht, SpawnError>,
@@ -93,7 +96,7 @@ impl Testnet {
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`], and [`CallError::Closed`] if a node has ended.
+    /// [`CallError::TimedOut`], or [`CallError::Closed`] if a node has ended.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<(), CallError> {
         let deadline = StdInstant::now() + timeout;
         let left = || deadline.saturating_duration_since(StdInstant::now());
@@ -108,7 +111,7 @@ impl Testnet {
         Ok(())
     }
 
-    /// Waits, as a task, until all nodes are ready and know each other.
+    /// Awaits until all nodes are ready and know each other.
     ///
     /// # Errors
     ///
@@ -125,29 +128,29 @@ impl Testnet {
         Ok(())
     }
 
-    /// The addresses of the nodes.
+    /// Returns the addresses of the nodes.
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         self.nodes.iter().filter_map(|node| node.local_addr(Family::V4))
     }
 
-    /// Hosts to start from, as `host:port`: some of the nodes.
+    /// Returns bootstrap hosts as `host:port`: the first eight nodes.
     pub fn bootstrap(&self) -> Vec<String> {
         self.addrs().take(BOOTSTRAPS).map(|addr| addr.to_string()).collect()
     }
 
-    /// Starts to describe a client: a node on a free port of loopback that joins this network.
+    /// Creates a builder for a client: a node on a free port of loopback that joins this network.
     pub fn builder(&self) -> Builder {
         Dht::builder().config(Config::private()).bind(LOOPBACK).bootstrap(self.bootstrap())
     }
 
-    /// How many nodes each node is to know.
+    /// Returns the number of nodes that each node has to know.
     fn wanted(&self) -> usize {
         let others = self.nodes.len().saturating_sub(1);
         if others > NEIGHBOURS { BOOTSTRAPS } else { others }
     }
 }
 
-/// Limits with which hundreds of nodes fit into a process.
+/// Returns limits with which hundreds of nodes fit into one process.
 fn limits() -> Limits {
     Limits {
         nodes_v6: 0,

@@ -1,15 +1,15 @@
-//! What an adapter tells a `tracing` subscriber; without the feature it costs nothing.
+//! The events of an adapter for `tracing` subscribers; without the feature `tracing` they cost nothing.
 //!
-//! From the start of a node to its end all of it happens in a span named `dht`. Problems that the node
-//! cannot solve by itself are warnings; its birth, its end and its place in the DHT are information;
-//! lookups, names and files are for debugging; each datagram is a trace.
+//! All events of a node lie in a span named `dht`. Problems that the node cannot solve are warnings; its start, its
+//! end and its connection to the DHT are information; lookups, names and files are at the debug level; each datagram is
+//! at the trace level.
 
 use core::net::SocketAddr;
 
 use super::engine::events::NetEvent;
 use crate::{Event, LookupReport};
 
-/// An event with fields that can be displayed.
+/// Emits an event with fields that can be displayed.
 macro_rules! event {
     ($level:ident, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {{
         #[cfg(feature = "tracing")]
@@ -22,7 +22,7 @@ macro_rules! event {
 }
 pub(crate) use event;
 
-/// Runs the loop of a node, from birth to end.
+/// Runs the loop of a node, from start to end, within its span.
 #[cfg(feature = "net")]
 pub(crate) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce() -> R) -> R {
     let run = || {
@@ -40,7 +40,7 @@ pub(crate) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce(
     }
 }
 
-/// Runs the loop of a node, from birth to end, as a future.
+/// Runs the loop of a node, from start to end, as a future within its span.
 #[cfg(any(feature = "tokio", feature = "smol"))]
 pub(crate) fn instrument<F: Future>(
     local_addrs: [Option<SocketAddr>; 2],
@@ -61,9 +61,9 @@ pub(crate) fn instrument<F: Future>(
     }
 }
 
-/// What subscribers to the node hear of is worth an event, but for the table's nodes: of those the
-/// core tells by the feature `log`.
-pub(crate) fn notice(notice: &NetEvent) {
+/// Emits what subscribers to the node are notified of, except nodes that enter or leave the table, which the core
+/// reports through the feature `log`.
+pub(crate) fn net_event(notice: &NetEvent) {
     match notice {
         NetEvent::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
         NetEvent::SocketLost { addr, error, retry_in } => {

@@ -1,4 +1,4 @@
-//! The time of a simulated world, for the nodes that run in it on this thread.
+//! Virtual time on this thread, for the nodes of a simulated world.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -8,29 +8,29 @@ use super::clock::Clock;
 use crate::Instant;
 
 std::thread_local! {
-    /// A point on the system's clock that stands for [`Instant::ZERO`].
+    /// The point of the system's clock that represents [`Instant::ZERO`].
     static ORIGIN: StdInstant = StdInstant::now();
-    /// The time of the host at hand, while one is.
+    /// The time of the host that is running, if any.
     static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Makes a clock that shows the time of the host at hand.
+/// Creates a clock that shows the time of the host that is running.
 pub(crate) fn clock() -> Clock {
     let _start = enter(Instant::ZERO);
     Clock::reading(|| ORIGIN.with(|origin| *origin) + since_zero())
 }
 
-/// Sets the time of a host on this thread until the result is dropped. Nothing may block meanwhile.
+/// Sets the time of a host on this thread until the returned guard is dropped. Nothing may block meanwhile.
 pub(crate) fn enter(now: Instant) -> Entered {
     Entered(NOW.replace(Some(now)))
 }
 
-/// Whether a host of a world is at hand: what blocks now, blocks for ever.
+/// Whether a simulated host is running on this thread, so that a blocking call would deadlock.
 pub(crate) fn is_entered() -> bool {
     NOW.get().is_some()
 }
 
-/// The time of a host, set on this thread.
+/// A guard that restores the former time of this thread.
 #[must_use]
 pub(crate) struct Entered(Option<Instant>);
 

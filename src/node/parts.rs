@@ -1,4 +1,4 @@
-//! The parts of a node that some memory has no room for.
+//! The optional parts of a node, which a program leaves out if its memory has no room for them.
 
 use crate::node::client::sample::SAMPLER;
 use crate::node::client::scrape::SCRAPER;
@@ -8,7 +8,7 @@ use crate::node::storage::Lengths;
 use crate::node::storage::sealed::Sealed;
 
 impl Parts {
-    /// Returns the parts that there may be room for in memory of this type.
+    /// Returns the parts that memory of this type may have room for.
     pub(in crate::node) const fn of<S: Sealed>() -> &'static Self {
         const {
             &match S::LENGTHS {

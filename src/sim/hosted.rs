@@ -1,4 +1,4 @@
-//! What a world does with a node, whoever else uses it.
+//! The interface between a world and a node, whatever runs the node.
 
 use core::any::Any;
 use core::net::SocketAddr;
@@ -9,12 +9,12 @@ use crate::node::Node;
 use crate::node::api::event::Event;
 
 /// Sends a datagram to an address.
-pub(super) type Send<'a> = &'a mut dyn FnMut(SocketAddr, &[u8]);
+pub(super) type SendFn<'a> = &'a mut dyn FnMut(SocketAddr, &[u8]);
 
-/// Takes an event of the node, and may call it.
-pub(super) type Note<'a> = &'a mut dyn FnMut(&mut Node, &Event);
+/// Handles an event of the node, and may call the node.
+pub(super) type EventFn<'a> = &'a mut dyn FnMut(&mut Node, &Event);
 
-/// A node, alone or with what runs it. All times are those of the host's clock.
+/// A node, by itself or with an engine around it. All times are those of the host's clock.
 pub(super) trait Hosted: Any {
     fn node(&self) -> &Node;
 
@@ -26,13 +26,13 @@ pub(super) trait Hosted: Any {
 
     fn handle_resume(&mut self, now: Instant, slept: Duration);
 
-    /// Sends and reports until there is nothing left to do at this time. Datagrams are written into `buf`.
-    fn drain(&mut self, now: Instant, buf: &mut [u8], send: Send<'_>, note: Note<'_>);
+    /// Sends datagrams and reports events until nothing is left to do at this time. Datagrams are written into `buf`.
+    fn drain(&mut self, now: Instant, buf: &mut [u8], send: SendFn<'_>, on_event: EventFn<'_>);
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     fn next_wake(&self) -> Option<Instant>;
 
-    /// Whether it has been woken for a call from outside, which is done when it is drained.
+    /// Whether it has been woken for a call from outside, which is executed when it is drained.
     #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
     fn is_woken(&self) -> bool {
         false
@@ -60,7 +60,7 @@ impl Hosted for Node {
         Self::handle_resume(self, now, slept);
     }
 
-    fn drain(&mut self, now: Instant, buf: &mut [u8], send: Send<'_>, note: Note<'_>) {
+    fn drain(&mut self, now: Instant, buf: &mut [u8], send: SendFn<'_>, on_event: EventFn<'_>) {
         loop {
             while let Some(transmit) = self.poll_transmit(now, buf) {
                 send(transmit.destination, &buf[..transmit.size]);
@@ -68,7 +68,7 @@ impl Hosted for Node {
             let mut is_quiet = true;
             while let Some(event) = self.poll_event() {
                 is_quiet = false;
-                note(self, &event);
+                on_event(self, &event);
             }
             if is_quiet {
                 return;

@@ -16,7 +16,7 @@ use crate::node::api::config::Config;
 use crate::node::api::limits::ItemLimits;
 use crate::node::api::limits::Limits;
 
-/// Names a host of a world; hosts are numbered in the order in which they are added.
+/// Identifies a host of a world; hosts are numbered in the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(super) u32);
 
@@ -75,9 +75,9 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// A small profile for a world of so many nodes.
+    /// A small profile for a world of this number of nodes.
     ///
-    /// It has the [`limits`] for as many, and lookups that end once the two closest nodes have
+    /// It has the [`limits`] for that number, and lookups that end once the two closest nodes have
     /// responded. Such a node maintains its table and responds as any other does, at half of the
     /// messages.
     pub fn of_world(nodes: usize) -> Self {
@@ -87,7 +87,7 @@ impl Profile {
     }
 }
 
-/// Sessions and absences of a host: exponentially distributed, so without memory.
+/// Sessions and absences of a host, exponentially distributed (memoryless).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Churn {
     /// Median length of a session.
@@ -109,7 +109,7 @@ pub enum Returns {
     Renewed,
 }
 
-/// The smallest limits with which about so many nodes form a working DHT.
+/// The smallest limits with which a world of this number of nodes forms a working DHT.
 ///
 /// A node takes 13 KB in a world of a hundred thousand and 15 KB in one of a million, its share of the
 /// world included. It can run one lookup at a time, maintenance included; nodes under test need more.
@@ -208,8 +208,9 @@ pub(super) enum Occupant {
     Vacant,
 }
 
-/// Makes of a new node what its host runs; at a time of its clock, and its addresses inside of any NAT, by family.
-pub(super) type Hosting = Box<dyn FnMut(Node, Instant, [Option<SocketAddr>; 2]) -> Box<dyn Hosted>>;
+/// Creates what a host runs from a new node, a time of the host's clock, and its addresses inside of any NAT, by
+/// family.
+pub(super) type HostedFactory = Box<dyn FnMut(Node, Instant, [Option<SocketAddr>; 2]) -> Box<dyn Hosted>>;
 
 /// The availability of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

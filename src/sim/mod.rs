@@ -30,11 +30,11 @@
 //!
 //! # Programs
 //!
-//! A host may run a program that uses its node, and that starts anew when the host does. A [`Program`] is called with the
-//! [`Node`](crate::Node) itself ([`World::add_program`]). With one of the features `net`, `tokio` and `smol` there are
-//! tasks as well: futures that use the node by the same handle, `net::DhtHandle`, as over sockets, and sleep by the clock
-//! of their host (`World::add_task`). They are polled in the order in which they are woken, so that the seed decides
-//! what they do too. [`guide::testing`](crate::guide::testing) has examples.
+//! A host may run a program that uses its node, and that is started again with the host. A [`Program`] is called with
+//! the [`Node`](crate::Node) itself ([`World::add_program`]). With one of the features `net`, `tokio` and `smol` there
+//! are tasks as well: futures that use the node by the same handle, `net::DhtHandle`, as over sockets, and sleep by the
+//! clock of their host (`World::add_task`). They are polled in the order in which they are woken, so that the seed
+//! decides determines what they do too. [`guide::testing`](crate::guide::testing) has examples.
 //!
 //! # Files
 //!
@@ -42,11 +42,11 @@
 //!
 //! - `rng`: the random number generator
 //! - `quantiles`: quantiles of measurements
-//! - `schedule`: what is to happen, and when
+//! - `schedule`: scheduled events, in order of time
 //! - `transport/`: how datagrams get from host to host: the network, NATs, captures
 //! - `actors/`: scripted hosts
 //! - `program`: programs that use the node of their host
-//! - `hosted`: what a world does with a node
+//! - `hosted`: the interface between a world and a node
 //! - `hosts`: what a host runs, and its profile
 //! - `tasks/`: programs that use their node by a handle
 //! - `trail`: how a lookup went, read off captured datagrams
@@ -111,7 +111,7 @@
 //! # Limitations
 //!
 //! There is no bandwidth and no queue in the network: a datagram never waits for another. Distances
-//! know no geography: two hosts near each other need not be equally far from a third.
+//! have no geography: two hosts near each other may lie at different distances from a third.
 
 pub mod actors;
 mod hosted;

@@ -8,7 +8,7 @@ use crate::node::api::event::Event;
 
 /// A program that uses the node of its host, as a loop around a [`Node`] would.
 ///
-/// It sees the time of the host's clock. It ends when its host leaves; if that returns, a new one starts
+/// It uses the time of the host's clock. It ends when its host leaves; if the host returns, a new program starts
 /// ([`World::add_program`](super::World::add_program)).
 ///
 /// ```
@@ -27,7 +27,7 @@ use crate::node::api::event::Event;
 ///     fn poll(&mut self, now: Instant, node: &mut Node) {
 ///         self.next = now + Duration::from_secs(60);
 ///         let lookup = Lookup::GetPeers([7; 20].into());
-///         // One that cannot start is tried again in a minute.
+///         // A lookup that cannot start is tried again in a minute.
 ///         let _ = node.lookup(now, lookup, &LookupOptions::default());
 ///     }
 ///
@@ -49,17 +49,17 @@ use crate::node::api::event::Event;
 /// assert!(world.program::<Monitor>(host).unwrap().found.len() >= 9);
 /// ```
 pub trait Program: Any {
-    /// Goes on: called at the time that [`next_wake`](Self::next_wake) returned.
+    /// Continues the program; called at the time that [`next_wake`](Self::next_wake) returned.
     fn poll(&mut self, now: Instant, node: &mut Node);
 
-    /// Handles an event of the node. What it has the node send leaves at once.
+    /// Handles an event of the node. Datagrams that the node has to send then leave at once.
     fn handle_event(&mut self, now: Instant, node: &mut Node, event: &Event) {
         let _ = (now, node, event);
     }
 
-    /// When to call [`poll`](Self::poll).
+    /// Returns when to call [`poll`](Self::poll).
     ///
-    /// Asked when the host has started, and after each call of the other methods. A time in the past is due at
-    /// once, so [`Instant::ZERO`] starts a program with its host; but time must advance in the end.
+    /// Called when the host has started, and after each call of the other methods. A time in the past is due at once,
+    /// so [`Instant::ZERO`] starts a program with its host; but time must advance in the end.
     fn next_wake(&self) -> Option<Instant>;
 }

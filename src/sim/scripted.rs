@@ -214,7 +214,7 @@ impl Stage {
     /// Measures the announce of a [captured](World::capture) host.
     ///
     /// It `started` at this time and was `done` after this long. Datagrams in flight arrive first.
-    pub fn measure(&mut self, asker: HostId, started: Instant, done: Option<Duration>) -> Outcome {
+    pub fn measure(&mut self, announcer: HostId, started: Instant, done: Option<Duration>) -> Outcome {
         self.world.run_for(Duration::from_secs(10));
         let target = NodeId::from(self.target);
         let mut stored: Vec<Instant> = Vec::new();
@@ -229,7 +229,7 @@ impl Stage {
         stored.sort();
         live.sort_by_key(|(id, _)| id.distance(&target));
         let missed = live.iter().take(K).filter(|(_, holds)| !holds).count();
-        let captured = self.world.captured(asker);
+        let captured = self.world.captured(announcer);
         let captured = &captured[captured.partition_point(|it| it.at < started)..];
         let trail = Trail::of(captured, self.target);
         live.retain(|(id, holds)| *holds || trail.listed.contains(id));

@@ -43,7 +43,7 @@ pub struct SybilAttack {
     pub is_one_subnet: bool,
     /// Makes the attackers avoid detection. Default: `None`, all are next to the infohash.
     ///
-    /// There are only so many, and so far from the infohash, that the eight closest of all hosts are
+    /// Their number, and their distance from the infohash, are such that the eight closest of all hosts are
     /// within a distance where this many honest hosts are expected. By chance eight are within 7.7 or
     /// less in half of all cases, within 2.9 in one of a hundred.
     pub cautious: Option<f64>,
@@ -93,7 +93,7 @@ const VICTIM: Ipv4Addr = Ipv4Addr::new(150, 7, 7, 7);
 const CLOSENESS: u32 = 20;
 
 /// Longer than a lookup and an announce take, repetitions included.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 impl SybilAttack {
     /// A strategy that lists a victim: many ports of one address, or many addresses of its /24.
@@ -114,7 +114,7 @@ impl SybilAttack {
         let found = search.peers.iter().any(|(_, peer)| *peer == stage.peer);
         let announce = world.start(client, Lookup::Announce(stage.infohash, Announce::port(999)));
         let announce = announce.expect("it starts");
-        assert!(world.settle(PATIENCE), "the announce ends");
+        assert!(world.settle(TIME_LIMIT), "the announce ends");
         world.take_record(announce);
         world.run_for(Duration::from_secs(30));
         let holds = |host: &&HostId| world.actor::<Honest>(**host).is_some_and(|it| !it.stored.is_empty());

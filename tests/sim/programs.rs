@@ -137,7 +137,7 @@ impl Program for Idle {
 }
 
 #[test]
-#[should_panic(expected = "no rest at")]
+#[should_panic(expected = "livelock at")]
 fn a_program_that_never_waits_is_told() {
     let mut world = World::new(1, Network::perfect());
     world.add_program(Profile::default(), || Idle);

@@ -323,7 +323,7 @@ fn a_future_from_outside_that_blocks_is_caught_too() {
 }
 
 #[test]
-#[should_panic(expected = "no rest at")]
+#[should_panic(expected = "livelock at")]
 fn a_task_that_never_waits_is_told() {
     let mut world = World::new(1, Network::perfect());
     world.add_task(Profile::default(), |dht, _| async move {

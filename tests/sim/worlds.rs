@@ -243,7 +243,7 @@ fn nodes_recover_from_outages_sleep_and_clock_jumps() {
 }
 
 #[test]
-#[should_panic(expected = "no rest at")]
+#[should_panic(expected = "livelock at")]
 fn a_livelock_is_reported() {
     struct Echo;
     impl Actor for Echo {

@@ -1,4 +1,4 @@
-//! How calls begin, wait for a slot, and are given up.
+//! How calls start, wait for a slot, and are cancelled.
 
 use alloc::boxed::Box;
 
@@ -7,7 +7,7 @@ use super::Engine;
 use super::feed::Reply;
 #[cfg(feature = "items")]
 use super::lookups::Outcome;
-use super::lookups::{ActiveLookup, Key, Wants};
+use super::lookups::{ActiveLookup, Consumer, Key};
 use super::mailbox::Resource;
 use super::publications::Holder;
 use super::queue::{Call, Refused, passing};
@@ -19,19 +19,19 @@ use crate::net::trace::event;
 use crate::{Family, Instant, LookupId, LookupReport, PublicationId, StartError};
 
 impl Engine {
-    /// Joins the lookup of another caller, or begins one, or has it wait.
-    pub(super) fn lookup(&mut self, number: u64, key: Key, wants: Wants) {
+    /// Joins the lookup of another caller, starts one, or queues the call.
+    pub(super) fn lookup(&mut self, number: u64, key: Key, consumer: Consumer) {
         let mut lookups = self.lookups.values_mut().chain(self.queue.lookups());
         if let Some(lookup) = lookups.find(|lookup| lookup.key == key) {
-            lookup.join(number, wants);
+            lookup.join(number, consumer);
             return;
         }
         drop(lookups);
-        let lookup = ActiveLookup::new(number, key, wants);
-        self.ask(number, Call::Lookup(Box::new(lookup)));
+        let lookup = ActiveLookup::new(number, key, consumer);
+        self.submit(number, Call::Lookup(Box::new(lookup)));
     }
 
-    /// How the lookup of a caller goes, unless it has ended.
+    /// Returns the report of a caller's lookup, unless it has ended.
     pub(super) fn report(&mut self, number: u64) -> Option<LookupReport> {
         let started = self.lookups.iter().find(|(_, lookup)| lookup.has_user(number));
         if let Some((&id, _)) = started {
@@ -42,7 +42,7 @@ impl Engine {
         Some(waiting.key.unstarted(own))
     }
 
-    /// Has the caller of a lookup wait until `at` at most.
+    /// Bounds the wait of a lookup's caller by the time `at`.
     #[cfg(feature = "items")]
     pub(super) fn limit_wait(
         &mut self,
@@ -51,7 +51,7 @@ impl Engine {
         end: &dyn Fn() -> Option<Result<Outcome, CallError>>,
         reply: Reply<Option<Item>>,
     ) {
-        match self.lookup_of(number) {
+        match self.lookup_with(number) {
             Some(lookup) => {
                 lookup.limit_wait(number, reply);
                 self.waits.insert((at, number));
@@ -62,36 +62,36 @@ impl Engine {
         }
     }
 
-    /// Ends the waits of callers whose time has come.
+    /// Ends the waits that are over at `now`.
     #[cfg(feature = "items")]
     pub(super) fn end_waits(&mut self, now: Instant) {
         while let Some((_, number)) = self.waits.first().copied().filter(|&(at, _)| at <= now) {
             self.waits.pop_first();
-            if let Some(lookup) = self.lookup_of(number) {
+            if let Some(lookup) = self.lookup_with(number) {
                 lookup.end_wait(number);
                 let is_left = lookup.users.is_empty().then_some(lookup.number);
                 self.busy = true;
-                is_left.into_iter().for_each(|lookup| self.give_up_lookup(lookup));
+                is_left.into_iter().for_each(|lookup| self.cancel_lookup(lookup));
             }
         }
     }
 
-    /// The lookup of a caller, started or waiting for a slot.
-    fn lookup_of(&mut self, number: u64) -> Option<&mut ActiveLookup> {
+    /// Returns the lookup of a caller, started or waiting for a slot.
+    fn lookup_with(&mut self, number: u64) -> Option<&mut ActiveLookup> {
         let mut lookups = self.lookups.values_mut().chain(self.queue.lookups());
         lookups.find(|lookup| lookup.has_user(number))
     }
 
-    /// Begins a call, or has it wait; or its caller is told why neither.
-    pub(super) fn ask(&mut self, number: u64, call: Call) {
-        if let Err((call, error)) = self.call(number, call) {
+    /// Starts or queues a call; if neither is possible, fails it.
+    pub(super) fn submit(&mut self, number: u64, call: Call) {
+        if let Err((call, error)) = self.try_submit(number, call) {
             call.fail(error);
         }
     }
 
-    /// Begins a call, or has it wait. What can do neither comes back.
-    pub(super) fn call(&mut self, number: u64, call: Call) -> Result<(), Refused> {
-        let (call, refusal) = match self.queue.before(&call) {
+    /// Starts or queues a call; if neither is possible, returns it.
+    pub(super) fn try_submit(&mut self, number: u64, call: Call) -> Result<(), Refused> {
+        let (call, refusal) = match self.queue.refusal_before(&call) {
             Some(refusal) => (call, refusal),
             None => match self.start_call(number, call) {
                 Ok(()) => return Ok(()),
@@ -101,8 +101,8 @@ impl Engine {
         self.queue.push(number, call, refusal)
     }
 
-    /// Begins what has waited for slots that are free by now.
-    pub(super) fn serve_queue(&mut self) {
+    /// Starts calls that have waited for slots that are free now.
+    pub(super) fn retry_queued(&mut self) {
         for limit in self.queue.limits() {
             while let Some((number, call)) = self.queue.pop(limit) {
                 let Err((call, refusal)) = self.start_call(number, call) else {
@@ -116,24 +116,24 @@ impl Engine {
                 };
                 self.queue.put(at, number, call, refusal);
                 if at <= limit {
-                    // Those behind would be told the same.
+                    // All calls behind it would be refused for the same reason.
                     break;
                 }
             }
         }
     }
 
-    /// Adds a holder of what is republished.
-    pub(super) fn hold(&mut self, number: u64, publication: PublicationId, holder: Holder) {
+    /// Adds a holder of a publication.
+    pub(super) fn add_holder(&mut self, number: u64, publication: PublicationId, holder: Holder) {
         self.holders.insert(number, publication);
         self.publications.entry(publication).or_default().join(number, holder);
     }
 
-    /// Ends the share of a caller. What has ended by itself is not known any more.
+    /// Releases the share of a caller. A resource that has ended by itself is unknown by then.
     pub(super) fn release(&mut self, resource: Resource) {
         match resource {
             Resource::Lookup(number) => self.leave_lookup(number),
-            Resource::Query(number) => self.give_up(number),
+            Resource::Query(number) => self.cancel_query(number),
             Resource::Publication(number) => self.leave_publication(number),
             Resource::Crawl(number) => {
                 if let Some(crawl) = self.crawls.remove(&number) {
@@ -143,18 +143,18 @@ impl Engine {
         }
     }
 
-    /// One of those who share a lookup has gone.
+    /// Removes a caller from its lookup.
     fn leave_lookup(&mut self, number: u64) {
-        let Some(lookup) = self.lookup_of(number) else { return };
+        let Some(lookup) = self.lookup_with(number) else { return };
         lookup.users.retain(|(user, _)| *user != number);
         if lookup.users.is_empty() {
             let lookup = lookup.number;
-            self.give_up_lookup(lookup);
+            self.cancel_lookup(lookup);
         }
     }
 
-    /// Nobody waits for a lookup any more.
-    fn give_up_lookup(&mut self, number: u64) {
+    /// Cancels a lookup without callers.
+    fn cancel_lookup(&mut self, number: u64) {
         let started = self.lookups.iter().find(|(_, lookup)| lookup.number == number).map(|(&id, _)| id);
         match started {
             Some(id) => {
@@ -165,8 +165,8 @@ impl Engine {
         }
     }
 
-    /// Nobody waits for the answer to a query any more.
-    fn give_up(&mut self, number: u64) {
+    /// Cancels a query to a single node.
+    fn cancel_query(&mut self, number: u64) {
         if self.queue.remove(number).is_some() {
             return;
         }
@@ -188,8 +188,8 @@ impl Engine {
         let Some(publication) = self.publications.get_mut(&id) else { return };
         publication.holders.remove(&number);
         match publication.holders.last_key_value().map(|(_, holder)| holder.announce) {
-            // Nothing changes unless whoever is gone had come last. An error there is none: it is
-            // kept, and this was accepted before.
+            // Changes nothing unless the caller that left was the latest. There can be no error: the announce is
+            // published, and this one was accepted before.
             Some(Some((infohash, announce))) => {
                 let _ = self.node.start_announcing(self.clock.now(), infohash, announce);
             }
@@ -197,7 +197,7 @@ impl Engine {
             Some(None) => {}
             None => {
                 self.publications.remove(&id);
-                // One of both: an id is of an announce or of an item.
+                // An id belongs to either an announce or an item.
                 self.node.stop_announcing(id);
                 #[cfg(feature = "items")]
                 self.node.stop_publishing(id);
@@ -225,10 +225,12 @@ impl Engine {
             },
             Call::AddNode(addr) => self.node.add_node(now, addr).map_err(|error| (call, error.into()))?,
             #[cfg(feature = "items")]
-            Call::Publish { item, rounds } => match self.saved.start_publishing(&mut self.node, now, &item) {
-                Ok(id) => self.hold(number, id, Holder { announce: None, rounds }),
-                Err(error) => return Err((Call::Publish { item, rounds }, error.into())),
-            },
+            Call::Publish { item, republishes } => {
+                match self.saved.start_publishing(&mut self.node, now, &item) {
+                    Ok(id) => self.add_holder(number, id, Holder { announce: None, republishes }),
+                    Err(error) => return Err((Call::Publish { item, republishes }, error.into())),
+                }
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the engine does with each command.
+//! The execution of commands.
 
 use super::Engine;
 use super::crawls::ActiveCrawl;
@@ -11,8 +11,8 @@ use crate::net::state::file::StateFile;
 use crate::net::state::unclaimed::Saved;
 
 impl Engine {
-    /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
-    pub(crate) fn obey(&mut self, command: Command) -> Option<(Change, Reply<()>)> {
+    /// Executes a command, but returns one that changes the sockets, which the loop has to do.
+    pub(crate) fn execute(&mut self, command: Command) -> Option<(Change, Reply<()>)> {
         self.busy = true;
         let now = self.clock.now();
         match command {
@@ -22,7 +22,7 @@ impl Engine {
                 self.waiting_ready.push(reply);
                 self.note_ready();
             }
-            Command::Lookup { number, key, wants } => self.lookup(number, key, wants),
+            Command::Lookup { number, key, consumer } => self.lookup(number, key, consumer),
             Command::Report { number, end, reply } => {
                 let report = self.report(number).map(Ok);
                 let ended = || end().map(|outcome| outcome.map(|outcome| outcome.report));
@@ -32,26 +32,28 @@ impl Engine {
             Command::Newest { number, within, end, reply } => {
                 self.limit_wait(number, now + within, &end, reply)
             }
-            Command::Announce { number, infohash, announce, rounds } => {
+            Command::Announce { number, infohash, announce, republishes } => {
                 match self.saved.start_announcing(&mut self.node, now, infohash, announce) {
                     Ok(id) => {
                         let announce = Some((infohash, announce));
-                        self.hold(number, id, Holder { announce, rounds });
+                        self.add_holder(number, id, Holder { announce, republishes });
                     }
-                    Err(error) => rounds.end(Err(error.into())),
+                    Err(error) => republishes.end(Err(error.into())),
                 }
             }
             #[cfg(feature = "items")]
-            Command::Publish { number, item, rounds } => self.ask(number, Call::Publish { item, rounds }),
+            Command::Publish { number, item, republishes } => {
+                self.submit(number, Call::Publish { item, republishes })
+            }
             #[cfg(feature = "items")]
             Command::SavedItems(reply) => reply.end(Ok(self.saved.items())),
             Command::AddNode { addr, reply } => {
                 let number = self.shared.next_number();
-                reply.end(self.call(number, Call::AddNode(addr)).map_err(|(_, error)| error));
+                reply.end(self.try_submit(number, Call::AddNode(addr)).map_err(|(_, error)| error));
             }
-            Command::Ping { number, addr, reply } => self.ask(number, Call::Ping { addr, reply }),
+            Command::Ping { number, addr, reply } => self.submit(number, Call::Ping { addr, reply }),
             Command::Sample { number, addr, target, reply } => {
-                self.ask(number, Call::Sample { addr, target, reply });
+                self.submit(number, Call::Sample { addr, target, reply });
             }
             Command::Crawl { number, options, finds, report } => {
                 self.crawls.insert(number, ActiveCrawl::new(options, finds, report));
@@ -80,10 +82,10 @@ impl Engine {
         None
     }
 
-    /// Does what was asked before the end, but for the sockets: those are about to be closed.
-    pub(crate) fn obey_rest(&mut self) {
+    /// Executes the remaining commands before the end, except changes of the sockets, which are about to be closed.
+    pub(crate) fn execute_remaining(&mut self) {
         while let Some(command) = self.shared.next_command() {
-            drop(self.obey(command));
+            drop(self.execute(command));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A crawl as the engine has it.
+//! One crawl, and its caller.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,10 +9,10 @@ use super::watch::lock;
 use crate::crawl::{CrawlOptions, CrawlReport, Crawler, Found};
 use crate::{Event, Instant, Node};
 
-/// Infohashes that wait for the caller, beside [`CrawlOptions::untaken`](field@CrawlOptions::untaken).
+/// Infohashes that may wait for the caller, in addition to [`CrawlOptions::untaken`](field@CrawlOptions::untaken).
 pub(crate) const WAITING: usize = 256;
 
-/// How a crawl goes, for its caller to read.
+/// The report of a crawl, for its caller to read.
 pub(crate) type SharedReport = Arc<Mutex<CrawlReport>>;
 
 pub(crate) struct ActiveCrawl {
@@ -30,8 +30,8 @@ impl ActiveCrawl {
         self.crawler.handle_event(now, node, event)
     }
 
-    /// Hands over what was found, and asks the nodes that are due.
-    pub(crate) fn go_on(&mut self, now: Instant, node: &mut Node) {
+    /// Delivers infohashes to the caller, and queries the nodes that are due.
+    pub(crate) fn advance(&mut self, now: Instant, node: &mut Node) {
         let room = WAITING.saturating_sub(self.finds.waiting());
         let found: Vec<Found> = core::iter::from_fn(|| self.crawler.next_found()).take(room).collect();
         let is_due = self.due().is_some_and(|due| due <= now);
@@ -46,7 +46,7 @@ impl ActiveCrawl {
         }
     }
 
-    /// When a node is due to be asked.
+    /// Returns when a node is due to be queried.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.crawler.poll_timeout()
     }

@@ -6,7 +6,7 @@ use super::Engine;
 use super::events::NetEvent;
 #[cfg(feature = "items")]
 use super::lookups::torrent;
-use super::lookups::{Outcome, Sampled, Wants};
+use super::lookups::{Consumer, Outcome, Sampled};
 use super::publications::ActivePublication;
 use crate::net::error::CallError;
 use crate::net::trace;
@@ -80,28 +80,32 @@ impl Engine {
         }
     }
 
-    /// Ends a lookup for each of its callers, or continues with what the caller wanted it for.
-    fn finish(&mut self, users: Vec<(u64, Wants)>, outcome: &Outcome) {
-        #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "it goes on with items only"))]
-        for (number, wants) in users {
-            match wants {
-                Wants::Peers(feed) => feed.end(Ok(outcome.clone())),
+    /// Ends a lookup for each of its callers, or continues with the put of a caller that looked up an item to replace
+    /// it.
+    fn finish(&mut self, users: Vec<(u64, Consumer)>, outcome: &Outcome) {
+        #[cfg_attr(
+            not(feature = "items"),
+            expect(unused_variables, reason = "a lookup is continued for items only")
+        )]
+        for (number, consumer) in users {
+            match consumer {
+                Consumer::Peers(feed) => feed.end(Ok(outcome.clone())),
                 #[cfg(feature = "items")]
-                Wants::Versions(feed) => feed.end(Ok(outcome.clone())),
+                Consumer::Versions(feed) => feed.end(Ok(outcome.clone())),
                 #[cfg(feature = "items")]
-                Wants::Newest(reply) => reply.end(Ok(outcome.item.clone())),
+                Consumer::Newest(reply) => reply.end(Ok(outcome.item.clone())),
                 #[cfg(feature = "items")]
-                Wants::Torrent(reply) => reply.end(torrent(outcome)),
+                Consumer::Torrent(reply) => reply.end(torrent(outcome)),
                 #[cfg(feature = "items")]
-                Wants::Successor(successor) => match successor.key(outcome) {
-                    Ok(key) => self.lookup(number, key, Wants::Peers(successor.put)),
+                Consumer::Successor(successor) => match successor.key(outcome) {
+                    Ok(key) => self.lookup(number, key, Consumer::Peers(successor.put)),
                     Err(error) => successor.put.end(Err(error)),
                 },
             }
         }
     }
 
-    /// Delivers the item of a lookup, if it has one; of a mutable item the newest version.
+    /// Delivers the newest version of the item of a lookup, if it has one.
     #[cfg(feature = "items")]
     fn take_version(&mut self, lookup: LookupId) {
         if let Some(active) = self.lookups.get_mut(&lookup) {
@@ -115,7 +119,7 @@ impl Engine {
         Ok(Sampled { sample, infohashes: infohashes.collect(), nodes: nodes.collect() })
     }
 
-    /// The publication that a lookup republishes.
+    /// Returns the publication that a lookup republishes.
     fn publication(&mut self, lookup: LookupId) -> Option<&mut ActivePublication> {
         self.publications.get_mut(&self.node.lookup_report(lookup)?.publication?)
     }

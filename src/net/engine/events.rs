@@ -1,4 +1,4 @@
-//! What a node does on its own account, told to whoever subscribes.
+//! Events of a running node for its subscribers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,94 +15,93 @@ use crate::state::StateError;
 /// Events that may wait in one subscription.
 pub(crate) const WAITING: usize = 1024;
 
-/// Something that happened which no caller is waiting for.
+/// An event of a running node that no call is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetEvent {
-    /// The node's own: ready, nodes entering and leaving the table, peers stored, and the ends of
-    /// lookups that it started itself.
+    /// An event of the node itself: it is ready, a node entered or left the table, a peer was stored, or a lookup that
+    /// it started itself has ended.
     Node(Event),
     /// A bootstrap name was resolved, for the first time or after a failure, or to other addresses than before.
     Resolved {
         /// The host, as it was given.
         host: String,
-        /// All its addresses.
+        /// All addresses of the host.
         addrs: Vec<SocketAddr>,
     },
-    /// A bootstrap name could not be resolved. It will be tried again, unless the DHT is joined by then.
+    /// A bootstrap name could not be resolved. It is resolved again, unless the DHT is joined by then.
     Unresolved {
         /// The host, as it was given.
         host: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         error: String,
-        /// When it will be tried again.
+        /// The time until it is resolved again.
         retry_in: Duration,
     },
-    /// A bootstrap host has no address that may be asked. It is told again only if that changes.
+    /// A bootstrap host has no address that may be contacted. Reported again only if the addresses change.
     BootstrapRefused {
         /// The host, as it was given.
         host: String,
         /// The address, or one of them.
         addr: SocketAddr,
-        /// Why it may not be asked.
+        /// Why it may not be contacted.
         reason: BootstrapRefusal,
-        /// When the name will be resolved again, unless the DHT is joined by then; `None` if the host is no
-        /// name.
+        /// The time until the name is resolved again, unless the DHT is joined by then; `None` if the host is an
+        /// address.
         retry_in: Option<Duration>,
     },
-    /// A socket failed for good, or could not be opened again. While there is none, the node is
-    /// [disabled](crate::Node::set_enabled) in this family, unless the first try succeeds.
+    /// A socket failed permanently, or could not be opened again. If the first attempt to open another one fails, the
+    /// node is [disabled](crate::Node::set_enabled) in this family until one succeeds.
     SocketLost {
-        /// Where it was bound.
+        /// The address that it was bound to.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         error: String,
-        /// When it will be opened again.
+        /// The time until it is opened again.
         retry_in: Duration,
     },
-    /// The system did not send a datagram, for a reason of its own: no network, a firewall, no buffers. It
-    /// is held against nobody, and tried again. Told once a minute for each family at most.
+    /// The system did not send a datagram for a local reason: no network, a firewall, no buffers. A query is sent
+    /// again, and does not count as a failure of its destination. Reported at most once a minute in each family.
     Unsent {
-        /// Where it was to go.
+        /// The destination of the datagram.
         destination: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         error: String,
     },
-    /// A socket was opened again: after it was lost, because the node was enabled, or by `rebind`.
+    /// A socket was opened again: after it was lost, when the node was enabled, or by `rebind`.
     Rebound {
-        /// Where it is bound. The port has changed only if it was taken and none had been named, or
-        /// another one was wanted.
+        /// The address that it is bound to. The port has changed only if the system had chosen it and it was in use, or
+        /// if `rebind` asked for another one.
         addr: SocketAddr,
     },
-    /// The node began with the state of an earlier one.
+    /// The node started with the state of an earlier one.
     Restored {
-        /// Nodes that are tried now.
+        /// Nodes that are pinged now.
         nodes: usize,
-        /// Announces that go on from where they were once somebody keeps them up again.
+        /// Announces that are resumed once a caller starts them again.
         announces: usize,
-        /// Items that do so, in the same way.
+        /// Items that are resumed once a caller publishes them again.
         items: usize,
-        /// Nodes, announces and items that were left out: invalid, refused by the address policy, or
-        /// too many.
+        /// Nodes, announces and items that were skipped: invalid, refused by the address policy, or too many.
         skipped: usize,
     },
-    /// The state file was damaged. The node began afresh.
+    /// The state file was damaged. The node started without a state.
     StateRefused {
-        /// What is wrong with it.
+        /// The error in the state.
         error: StateError,
-        /// What it was renamed to.
+        /// The path to which the file was renamed.
         kept_as: PathBuf,
     },
     /// The state was saved.
     StateSaved,
-    /// The state could not be saved. It will be tried again.
+    /// The state could not be saved. Another attempt follows.
     StateUnsaved {
-        /// What the system said.
+        /// The error of the system.
         error: String,
     },
 }
 
-/// Why a node may not ask a bootstrap host.
+/// Why a bootstrap host may not be contacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 #[non_exhaustive]
 pub enum BootstrapRefusal {
@@ -114,7 +113,7 @@ pub enum BootstrapRefusal {
     Policy,
 }
 
-/// The sending side of a subscription. It takes memory only as it fills.
+/// The sending side of a subscription, which allocates memory only as it fills.
 pub(crate) type Subscriber = FeedWriter<NetEvent, ()>;
 
 /// All subscribers.
@@ -122,13 +121,13 @@ pub(crate) type Subscriber = FeedWriter<NetEvent, ()>;
 pub(crate) struct Subscribers(Vec<Subscriber>);
 
 impl Subscribers {
-    /// Adds one, and forgets those that are gone: where nothing happens, nothing is published for long.
+    /// Adds a subscriber, and removes those that are gone: there may be no event for a long time.
     pub(crate) fn add(&mut self, subscriber: Subscriber) {
         self.forget_gone();
         self.0.push(subscriber);
     }
 
-    /// Hands `event` to everyone, forgets those that are gone, and returns how many lost it.
+    /// Passes `event` to all subscribers, removes those that are gone, and returns how many had no room for it.
     pub(crate) fn publish(&mut self, event: &NetEvent) -> u64 {
         self.forget_gone();
         self.0.iter().map(|subscriber| u64::from(!subscriber.push_within(WAITING, event.clone()))).sum()

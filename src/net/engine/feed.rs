@@ -8,7 +8,7 @@ use std::time::Instant as StdInstant;
 use super::watch::Watch;
 use crate::net::error::CallError;
 
-/// Items that have not been taken, and the result once it is known.
+/// The items that have not been taken, and the result once it is known.
 #[derive(Debug)]
 pub(crate) struct Feed<T, E> {
     items: VecDeque<T>,
@@ -61,7 +61,7 @@ impl<T, E> Feed<T, E> {
     }
 }
 
-/// The engine's side. Its drop closes the feed, as the end of the node does.
+/// The engine's side of a feed. Dropping it closes the feed, as happens when the node ends.
 #[derive(Debug)]
 pub(crate) struct FeedWriter<T, E>(Arc<Watch<Feed<T, E>>>);
 
@@ -123,7 +123,7 @@ fn end_with<T, E>(feed: &Watch<Feed<T, E>>, end: Result<E, CallError>) {
     }
 }
 
-/// The caller's side.
+/// The caller's side of a feed.
 #[derive(Debug)]
 pub(crate) struct FeedReader<T, E> {
     feed: Arc<Watch<Feed<T, E>>>,

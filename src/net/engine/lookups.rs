@@ -1,4 +1,4 @@
-//! One lookup, the callers that share it, and what it has found for them so far.
+//! One lookup, its callers, and its results so far.
 
 #[cfg(feature = "items")]
 use alloc::boxed::Box;
@@ -14,17 +14,17 @@ use crate::net::error::CallError;
 use crate::report::{NodeInfo, Sample};
 use crate::{InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, PutError, Stored};
 
-/// What a lookup came to. Whether an announce or a put was stored is what [`stored`](Self::stored) returns.
+/// The result of a lookup. [`stored`](Self::stored) returns whether an announce or a put was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// How it went.
+    /// The report of the lookup.
     pub report: LookupReport,
     /// The closest nodes that answered, closest first; up to 8.
     pub nodes: Vec<NodeInfo>,
-    /// The nodes that confirmed the announce or the put, if it was one.
+    /// The nodes that confirmed the announce or the put.
     pub acknowledged: Vec<SocketAddr>,
-    /// The item that was found, of a mutable one the newest version; or that was put.
+    /// The item that was found, the newest version of a mutable one; or the item that was put.
     #[cfg(feature = "items")]
     pub item: Option<Item>,
 }
@@ -34,8 +34,8 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item, as
-    /// [`LookupReport::stored`] has it.
+    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item; see
+    /// [`LookupReport::stored`].
     pub const fn stored(&self) -> Result<Stored, PutError> {
         self.report.stored()
     }
@@ -45,16 +45,16 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sampled {
-    /// Whether it knows the query, how many infohashes it stores, and for how long it is not to be asked
+    /// Whether the node supports the query, how many infohashes it stores, and for how long it asks not to be queried
     /// again.
     pub sample: Sample,
-    /// The infohashes that it told.
+    /// The infohashes of the sample.
     pub infohashes: Vec<InfoHash>,
-    /// The nodes that it knows closest to the target, at most 16.
+    /// The nodes closest to the target that it knows, at most 16.
     pub nodes: Vec<NodeInfo>,
 }
 
-/// What makes two lookups the same.
+/// The identity of a lookup: callers with equal keys share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Lookup(Lookup, LookupOptions),
@@ -64,7 +64,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// What is reported before the lookup has begun; `own` is our id.
+    /// Returns the report of a lookup that has not started; `own` is the id of this node.
     pub(crate) fn unstarted(&self, own: NodeId) -> LookupReport {
         let (kind, target) = match self {
             Self::Lookup(lookup, _) => (lookup.kind(), lookup.target()),
@@ -76,36 +76,36 @@ impl Key {
     }
 }
 
-/// What a caller wants of a lookup.
-pub(crate) enum Wants {
-    /// The peers as they are found.
+/// The consumer of the results of a lookup: one caller that shares it.
+pub(crate) enum Consumer {
+    /// Takes the peers as they are found.
     Peers(FeedWriter<SocketAddr, Outcome>),
-    /// The versions of an item as they are found, each newer than the one before.
+    /// Takes the versions of an item as they are found, each newer than the one before.
     #[cfg(feature = "items")]
     Versions(FeedWriter<Item, Outcome>),
-    /// The newest version of an item that is there at some time, or at the end of the lookup if that is earlier.
+    /// Takes the newest version of an item found by some time, or by the end of the lookup if that is earlier.
     #[cfg(feature = "items")]
     Newest(Reply<Option<Item>>),
-    /// The newest version of an item, to put another one in its place.
+    /// Takes the newest version of an item, to put the next version.
     #[cfg(feature = "items")]
     Successor(Box<Successor>),
-    /// The torrent that an item points to (BEP 46).
+    /// Takes the torrent that an item points to (BEP 46).
     #[cfg(feature = "items")]
     Torrent(Reply<InfoHash>),
 }
 
-/// A value that is to be the next version of a mutable item.
+/// A value to be put as the next version of a mutable item.
 #[cfg(feature = "items")]
 pub(crate) struct Successor {
     pub(crate) secret: SecretKey,
     pub(crate) salt: Salt,
     pub(crate) value: Vec<u8>,
     pub(crate) options: LookupOptions,
-    /// Gets what becomes of the put.
+    /// Takes the results of the put.
     pub(crate) put: FeedWriter<SocketAddr, Outcome>,
 }
 
-impl Wants {
+impl Consumer {
     pub(crate) fn fail(self, error: CallError) {
         match self {
             Self::Peers(feed) => feed.end(Err(error)),
@@ -123,7 +123,7 @@ impl Wants {
 
 #[cfg(feature = "items")]
 impl Successor {
-    /// The put of the version after the one that was found.
+    /// Returns the put of the version after the one found.
     pub(crate) fn key(&self, found: &Outcome) -> Result<Key, CallError> {
         let old = found.item.as_ref().and_then(Item::seq);
         let seq = Item::next_seq(old).ok_or(ItemError::NoNextSeq)?;
@@ -132,24 +132,24 @@ impl Successor {
     }
 }
 
-/// The torrent that an item points to.
+/// Returns the torrent that an item points to.
 #[cfg(feature = "items")]
 pub(crate) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
     let item = found.item.as_ref().ok_or(CallError::NoItem)?;
     TorrentPointer::from_value(item.value()).map(|pointer| pointer.infohash()).ok_or(CallError::NoPointer)
 }
 
-/// A lookup, and all callers that wait for it.
+/// A lookup, started or waiting for a slot, and the callers that share it.
 pub(crate) struct ActiveLookup {
     pub(crate) key: Key,
     pub(crate) number: u64,
     /// Callers, with the numbers of their calls.
-    pub(crate) users: Vec<(u64, Wants)>,
+    pub(crate) users: Vec<(u64, Consumer)>,
     state: LookupState,
 }
 
-/// What a lookup has found. It is bounded, because the core reports each peer and each acknowledgement of a
-/// lookup once, and peers no more than it can remember.
+/// The results of a lookup so far. They are bounded, because the core reports each acknowledgement and each peer of a
+/// lookup once, and no more peers than it can remember.
 #[derive(Default)]
 struct LookupState {
     peers: Vec<SocketAddr>,
@@ -160,20 +160,20 @@ struct LookupState {
 }
 
 impl ActiveLookup {
-    pub(crate) fn new(number: u64, key: Key, wants: Wants) -> Self {
-        Self { key, number, users: Vec::from([(number, wants)]), state: LookupState::default() }
+    pub(crate) fn new(number: u64, key: Key, consumer: Consumer) -> Self {
+        Self { key, number, users: Vec::from([(number, consumer)]), state: LookupState::default() }
     }
 
-    /// Adds a caller, who gets at once what was found before.
-    pub(crate) fn join(&mut self, number: u64, wants: Wants) {
-        match &wants {
-            Wants::Peers(feed) => feed.extend(self.state.peers.iter().copied()),
+    /// Adds a caller, which receives what was found before.
+    pub(crate) fn join(&mut self, number: u64, consumer: Consumer) {
+        match &consumer {
+            Consumer::Peers(feed) => feed.extend(self.state.peers.iter().copied()),
             #[cfg(feature = "items")]
-            Wants::Versions(feed) => feed.extend(self.state.item.as_deref().cloned()),
+            Consumer::Versions(feed) => feed.extend(self.state.item.as_deref().cloned()),
             #[cfg(feature = "items")]
-            Wants::Newest(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
+            Consumer::Newest(_) | Consumer::Successor(_) | Consumer::Torrent(_) => {}
         }
-        self.users.push((number, wants));
+        self.users.push((number, consumer));
     }
 
     pub(crate) fn has_user(&self, number: u64) -> bool {
@@ -182,11 +182,14 @@ impl ActiveLookup {
 
     pub(crate) fn push_peer(&mut self, peer: SocketAddr) {
         self.state.peers.push(peer);
-        for (_, wants) in &self.users {
-            match wants {
-                Wants::Peers(feed) => feed.push(peer),
+        for (_, consumer) in &self.users {
+            match consumer {
+                Consumer::Peers(feed) => feed.push(peer),
                 #[cfg(feature = "items")]
-                Wants::Versions(_) | Wants::Newest(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
+                Consumer::Versions(_)
+                | Consumer::Newest(_)
+                | Consumer::Successor(_)
+                | Consumer::Torrent(_) => {}
             }
         }
     }
@@ -195,40 +198,46 @@ impl ActiveLookup {
         self.state.acknowledged.push(node);
     }
 
-    /// Has a caller wait for the newest version until its [wait ends](Self::end_wait), instead of for all of them.
+    /// Makes a caller wait for the newest version until its [wait ends](Self::end_wait), instead of for all versions.
     #[cfg(feature = "items")]
     pub(crate) fn limit_wait(&mut self, number: u64, reply: Reply<Option<Item>>) {
-        if let Some((_, wants)) = self.users.iter_mut().find(|(user, _)| *user == number) {
-            *wants = Wants::Newest(reply);
+        if let Some((_, consumer)) = self.users.iter_mut().find(|(user, _)| *user == number) {
+            *consumer = Consumer::Newest(reply);
         }
     }
 
-    /// Ends the wait of a caller whose time has come, with the newest version so far.
+    /// Ends the wait of a caller, with the newest version so far.
     #[cfg(feature = "items")]
     pub(crate) fn end_wait(&mut self, number: u64) {
-        let place =
-            self.users.iter().position(|(user, wants)| *user == number && matches!(wants, Wants::Newest(_)));
+        let place = self
+            .users
+            .iter()
+            .position(|(user, consumer)| *user == number && matches!(consumer, Consumer::Newest(_)));
         if let Some(place) = place
-            && let (_, Wants::Newest(reply)) = self.users.remove(place)
+            && let (_, Consumer::Newest(reply)) = self.users.remove(place)
         {
             reply.end(Ok(self.state.item.as_deref().cloned()));
         }
     }
 
-    /// Takes the best of the item's versions so far.
+    /// Delivers a version of the item, unless it was the last one delivered.
     #[cfg(feature = "items")]
     pub(crate) fn push_version(&mut self, item: Option<Item>) {
         let Some(item) = item.filter(|item| self.state.item.as_deref() != Some(item)) else { return };
-        for (_, wants) in &self.users {
-            if let Wants::Versions(feed) = wants {
+        for (_, consumer) in &self.users {
+            if let Consumer::Versions(feed) = consumer {
                 feed.replace(item.clone());
             }
         }
         self.state.item = Some(Box::new(item));
     }
 
-    /// Ends, and returns those who wait for the outcome, and that.
-    pub(crate) fn finish(self, report: LookupReport, nodes: Vec<NodeInfo>) -> (Vec<(u64, Wants)>, Outcome) {
+    /// Ends the lookup, and returns its callers and the outcome.
+    pub(crate) fn finish(
+        self,
+        report: LookupReport,
+        nodes: Vec<NodeInfo>,
+    ) -> (Vec<(u64, Consumer)>, Outcome) {
         let LookupState { acknowledged, .. } = self.state;
         let outcome = Outcome {
             report,
@@ -241,6 +250,6 @@ impl ActiveLookup {
     }
 
     pub(crate) fn fail(self, error: &CallError) {
-        self.users.into_iter().for_each(|(_, wants)| wants.fail(error.clone()));
+        self.users.into_iter().for_each(|(_, consumer)| consumer.fail(error.clone()));
     }
 }

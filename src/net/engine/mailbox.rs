@@ -1,4 +1,4 @@
-//! What callers ask of the engine, in the order in which they came.
+//! The commands of callers to the engine, in order of arrival.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -11,8 +11,8 @@ use core::time::Duration;
 use super::crawls::SharedReport;
 use super::events::Subscriber;
 use super::feed::{FeedWriter, Reply};
-use super::lookups::{Key, Outcome, Sampled, Wants};
-use super::publications::Rounds;
+use super::lookups::{Consumer, Key, Outcome, Sampled};
+use super::publications::RepublishFeed;
 use crate::crawl::{CrawlOptions, Found};
 #[cfg(feature = "items")]
 use crate::items::Item;
@@ -20,36 +20,36 @@ use crate::net::error::CallError;
 use crate::report::Pong;
 use crate::{Announce, InfoHash, Instant, LookupReport, Node, NodeId};
 
-/// Commands that may wait for the loop; past that, calls are [`Busy`](CallError::Busy). Twice as many as may
-/// wait for a slot by default: callers who hand in that many at once are served.
+/// Commands that may wait for the loop; past that, calls fail with [`Busy`](CallError::Busy). Twice the number of calls
+/// that may wait for a slot by default, so that a caller can start that many at once.
 const COMMANDS: usize = 8192;
 
 type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
 
 type LookupEnd = Box<dyn Fn() -> Option<Result<Outcome, CallError>> + Send>;
 
-/// What the engine is asked to do. Every command carries the way back to its caller, who gets
-/// [`Closed`](CallError::Closed) if it is dropped.
+/// A command to the engine. Each contains the writer of its caller's feed, which is closed
+/// ([`Closed`](CallError::Closed)) if the command is dropped.
 pub(crate) enum Command {
     With(NodeCall),
     Ready(Reply<()>),
     Lookup {
         number: u64,
         key: Key,
-        wants: Wants,
+        consumer: Consumer,
     },
     Report {
         number: u64,
-        /// How it went, once it has ended.
+        /// Returns the outcome of the lookup once it has ended.
         end: LookupEnd,
         reply: Reply<LookupReport>,
     },
-    /// Has a caller wait for the newest version of an item no longer than for `within`.
+    /// Bounds a caller's wait for the newest version of an item.
     #[cfg(feature = "items")]
     Newest {
         number: u64,
         within: Duration,
-        /// How the lookup went, once it has ended.
+        /// Returns the outcome of the lookup once it has ended.
         end: LookupEnd,
         reply: Reply<Option<Item>>,
     },
@@ -57,13 +57,13 @@ pub(crate) enum Command {
         number: u64,
         infohash: InfoHash,
         announce: Announce,
-        rounds: Rounds,
+        republishes: RepublishFeed,
     },
     #[cfg(feature = "items")]
     Publish {
         number: u64,
         item: Box<Item>,
-        rounds: Rounds,
+        republishes: RepublishFeed,
     },
     #[cfg(feature = "items")]
     SavedItems(Reply<Vec<Item>>),
@@ -92,19 +92,19 @@ pub(crate) enum Command {
     Save(Reply<bool>),
     Clear(Reply<()>),
     Change(Change, Reply<()>),
-    /// Ends the share of a caller who has left.
+    /// Releases the share of a caller that has dropped its lease.
     Release(Resource),
 }
 
-/// What is to be done with the sockets.
+/// A change of the sockets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
     Enable(bool),
-    /// Opens the socket of the address there, or all of them where they are.
+    /// Opens the socket of a family again at this address, or without an address all sockets at theirs.
     Rebind(Option<SocketAddr>),
 }
 
-/// What a caller holds a share of, by the number of the call.
+/// A resource that callers share, by the number of the caller's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     Lookup(u64),
@@ -114,17 +114,17 @@ pub(crate) enum Resource {
     Crawl(u64),
 }
 
-/// Commands that wait for the loop.
+/// The commands that wait for the loop.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     commands: VecDeque<Command>,
-    /// Calls among them. Releases do not count: there are no more of them than of what was asked for.
+    /// The number of commands other than releases, of which there are no more than calls.
     calls: usize,
     is_closed: bool,
 }
 
 impl Mailbox {
-    /// Whether another call is taken.
+    /// Returns why no further call is accepted, if so.
     pub(crate) const fn check(&self) -> Result<(), CallError> {
         match (self.is_closed, self.calls < COMMANDS) {
             (true, _) => Err(CallError::Closed),
@@ -153,7 +153,7 @@ impl Mailbox {
         self.is_closed
     }
 
-    /// Takes no more commands. Those that wait are still taken out.
+    /// Refuses further commands. Those that wait can still be popped.
     pub(crate) const fn close(&mut self) {
         self.is_closed = true;
     }

@@ -65,15 +65,15 @@ pub(crate) mod watch;
 /// Datagrams that one turn receives from one socket at most, so that none starves the others.
 const RECEIVES: usize = 32;
 
-/// Datagrams that are taken where a deadline has passed: more than fit into the buffer of a socket, so that no query is
-/// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
+/// Datagrams that are taken where a deadline has passed: more than fit into the buffer of a socket, so that no query
+/// times out whose response waits there; but bounded, so that a flood does not delay the deadline.
 const RECEIVES_WHEN_DUE: usize = 4096;
 
-/// A turn that is this late follows a sleep: the process was stopped, or the host was asleep and its clock went
-/// on.
+/// The delay of a turn from which on it is assumed to follow a sleep: the process was stopped, or the host slept while
+/// its clock continued.
 const LATE: Duration = Duration::from_secs(2);
 
-/// The longest wait of a node that holds anything a sleep makes outdated: a sleep is noticed only at the next turn.
+/// The longest wait of a node with state that a sleep would make outdated: a sleep is noticed at the next turn only.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Datagrams that one turn sends at most.
@@ -82,54 +82,54 @@ const SENDS: usize = 256;
 /// The time after which a full socket is tried again although the system has not reported it writable.
 pub(crate) const BLOCKED: Duration = Duration::from_millis(250);
 
-/// The shortest time between two events about the system not sending.
-const UNSENT_NOTICES: Duration = Duration::from_secs(60);
+/// The shortest time between two events about datagrams that the system did not send.
+const UNSENT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The time in which the loop tries to send its last datagrams.
-pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
+/// The time in which the loop tries to send the last datagrams.
+pub(crate) const FLUSH_TIME: Duration = Duration::from_millis(250);
 
 pub(crate) struct Engine {
     pub(crate) node: Node,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
-    /// Hosts to start from.
+    /// Bootstrap hosts.
     hosts: Hosts,
-    /// `None` in virtual time.
+    /// Detects sleeps of the host; `None` in virtual time.
     watch: Option<SleepWatch>,
-    /// The time of the last event about the system not sending, by family.
-    unsent_told: [Option<Instant>; 2],
-    /// The time that counts for datagrams that arrived while the process was stopped.
-    standing: Option<Instant>,
+    /// The time of the last event about a datagram that the system did not send, by family.
+    unsent_reported: [Option<Instant>; 2],
+    /// The arrival time of datagrams that came while the process was stopped.
+    backdate: Option<Instant>,
     send_batch: SendBatch,
     blocked_since: Instant,
     lookups: BTreeMap<LookupId, ActiveLookup>,
     publications: BTreeMap<PublicationId, ActivePublication>,
     /// The publication of each holder.
     holders: BTreeMap<u64, PublicationId>,
-    /// Publications of an earlier node that nobody has asked for yet.
+    /// Publications of an earlier node that no caller has started again yet.
     saved: Saved,
-    /// Single queries, with the numbers of their calls.
+    /// Pings, with the numbers of their calls.
     pings: BTreeMap<QueryId, (u64, Reply<Pong>)>,
     samples: BTreeMap<QueryId, (u64, Reply<Sampled>)>,
     queue: Queue,
-    /// Callers that wait for the newest version of an item until some time.
+    /// Callers that wait for the newest version of an item, with the ends of their waits.
     #[cfg(feature = "items")]
     waits: BTreeSet<(Instant, u64)>,
     crawls: BTreeMap<u64, ActiveCrawl>,
     /// Callers that wait until the node is ready.
     waiting_ready: Vec<Reply<()>>,
-    /// The caller's network, of a node without a socket.
+    /// The queues to the caller's network, for a node without a socket.
     external: Option<Arc<Channel>>,
     subscribers: Subscribers,
-    /// Saves the state, if there is a file for it.
+    /// Saves the state, if it has a file.
     saver: Option<Saver>,
     /// The event about the restored state, until the loop starts.
     restored: Option<NetEvent>,
-    /// Whether anything came in or went out in this turn.
+    /// Whether anything was received, sent or executed in this turn.
     busy: bool,
 }
 
-/// For how long the host has slept; not at all if its clock has counted that.
+/// The length of a sleep of the host; zero if its clock has counted that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slept(Duration);
 
@@ -154,8 +154,8 @@ impl Engine {
             shared,
             hosts,
             watch: Some(SleepWatch::new()),
-            unsent_told: [None; 2],
-            standing: None,
+            unsent_reported: [None; 2],
+            backdate: None,
             send_batch: SendBatch::new(BATCH),
             blocked_since: Instant::ZERO,
             lookups: BTreeMap::new(),
@@ -177,37 +177,37 @@ impl Engine {
         }
     }
 
-    /// Goes by its clock alone, and does not look for sleeps of this host.
+    /// Relies on its clock alone, and does not detect sleeps of this host.
     #[cfg(feature = "sim")]
     pub(crate) const fn in_virtual_time(mut self) -> Self {
         self.watch = None;
         self
     }
 
-    /// Resumes announces of an earlier node where they were, once they are asked for.
-    pub(crate) fn keep_saved(&mut self, saved: Saved) {
+    /// Sets the publications of an earlier node, which are resumed once they are started again.
+    pub(crate) fn set_saved(&mut self, saved: Saved) {
         self.saved = saved;
     }
 
-    /// Limits the calls that may wait for a slot of the node.
+    /// Limits the number of calls that may wait for a slot of the node.
     pub(crate) const fn limit_queue(&mut self, most: usize) {
         self.queue.set_most(most);
     }
 
-    /// Saves the node's state from now on. The event about the restored state is published once the loop
+    /// Sets what saves the state of the node, and the event about the restored state, which is published once the loop
     /// [starts](Self::start).
-    pub(crate) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<NetEvent>) {
+    pub(crate) fn set_saver(&mut self, saver: Option<Saver>, restored: Option<NetEvent>) {
         (self.saver, self.restored) = (saver, restored);
     }
 
-    /// Goes without a socket, by the caller's network, which takes datagrams one by one.
-    pub(crate) fn go_external(&mut self, channel: Arc<Channel>) {
+    /// Replaces the sockets by the caller's network, which takes datagrams one by one.
+    pub(crate) fn use_external(&mut self, channel: Arc<Channel>) {
         channel.attach(&self.shared);
         self.send_batch = SendBatch::new(1);
         self.external = Some(channel);
     }
 
-    /// Begins the loop, within its span.
+    /// Starts the loop, within its span.
     pub(crate) fn start(&mut self) {
         if let Some(restored) = self.restored.take() {
             self.publish(restored);
@@ -216,31 +216,31 @@ impl Engine {
         hosts.start(node, clock.now(), |notice| publish(shared, subscribers, &notice));
     }
 
-    /// Begins to save the node's state for the last time.
+    /// Starts to save the state of the node for the last time.
     pub(crate) fn begin_last_save(&mut self) {
         // What was cancelled before the end must not be saved as ongoing.
-        self.obey_rest();
+        self.execute_remaining();
         let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
             saver.end(&|| StateFile::snapshot_with(&self.node, &self.saved, now));
         }
     }
 
-    /// Whether something waits for the disk.
+    /// Whether the state is being saved.
     pub(crate) fn is_saving(&self) -> bool {
         self.saver.as_ref().is_some_and(Saver::is_busy)
     }
 
-    /// Publishes the results of the disk, which wakes the loop for that.
-    pub(crate) fn tend_saver(&mut self) {
+    /// Publishes the results of the saver, which wakes the loop for that.
+    pub(crate) fn poll_saver(&mut self) {
         let now = self.clock.now();
         let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&snapshot, now)) {
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.poll(&snapshot, now)) {
             self.publish(notice);
         }
     }
 
-    /// Saves the node's state for the last time, and blocks until that is done.
+    /// Saves the state of the node for the last time, and blocks until that is done.
     pub(crate) fn save_last(&mut self) {
         self.begin_last_save();
         while self.is_saving() {
@@ -252,7 +252,7 @@ impl Engine {
         }
     }
 
-    /// Begins a turn. Returns the sleep that it follows, if any: then datagrams that have arrived come first, and
+    /// Begins a turn, and returns the sleep that precedes it, if any. Then datagrams that have arrived come first, and
     /// [`resume`](Self::resume) after them.
     pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
@@ -262,27 +262,27 @@ impl Engine {
         }
         let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
         // Responses that arrived meanwhile were not late.
-        self.standing = Some(due);
+        self.backdate = Some(due);
         Some(Slept(Duration::ZERO))
     }
 
-    /// Goes on after a sleep. Unanswered queries count as no node's failure.
+    /// Continues after a sleep. Queries without a response do not count as failures of the queried nodes.
     pub(crate) fn resume(&mut self, Slept(slept): Slept) {
-        self.standing = None;
+        self.backdate = None;
         event!(INFO, "woke up", slept = format_args!("{slept:?}"));
         self.node.handle_resume(self.clock.now(), slept);
         self.saved.age(slept);
-        self.hosts.look_again(self.clock.now());
+        self.hosts.resolve_again(self.clock.now());
     }
 
-    /// The time that counts for datagrams that are received now.
+    /// Returns the arrival time of datagrams that are received now.
     pub(crate) fn arrival_time(&self) -> Instant {
-        self.standing.unwrap_or_else(|| self.clock.now())
+        self.backdate.unwrap_or_else(|| self.clock.now())
     }
 
-    /// Whether what arrives counts for an earlier time; answers to it wait until that has passed.
-    pub(crate) const fn is_standing(&self) -> bool {
-        self.standing.is_some()
+    /// Whether datagrams are handled at an earlier time; their responses wait until [`resume`](Self::resume).
+    pub(crate) const fn is_backdating(&self) -> bool {
+        self.backdate.is_some()
     }
 
     /// Whether a deadline of the node has passed.
@@ -290,12 +290,12 @@ impl Engine {
         self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
     }
 
-    /// How many datagrams are taken before anything else is done.
+    /// Returns the number of datagrams to receive before anything else is done.
     pub(crate) const fn receives(&self, is_due: bool) -> usize {
-        if is_due || self.standing.is_some() { RECEIVES_WHEN_DUE } else { RECEIVES }
+        if is_due || self.backdate.is_some() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
-    /// Whether the user has the node switched on.
+    /// Whether the user has the node enabled.
     pub(crate) fn is_enabled(&self) -> bool {
         !self.shared.status().disabled
     }
@@ -304,7 +304,7 @@ impl Engine {
         self.shared.status().disabled = !enabled;
     }
 
-    /// The socket of this address has been opened, at another address than before or at the same.
+    /// Handles the opening of a socket, at the same address as before or, if `has_moved`, at another.
     pub(crate) fn on_socket_opened(&mut self, addr: SocketAddr, has_moved: bool) {
         let family = Family::of(&addr);
         self.shared.status().local_addrs[family.index()] = Some(addr);
@@ -316,7 +316,7 @@ impl Engine {
         self.publish(NetEvent::Rebound { addr });
     }
 
-    /// A family has no socket for now.
+    /// Handles the loss of the socket of a family.
     pub(crate) fn on_socket_closed(&mut self, family: Family) {
         self.shared.status().local_addrs[family.index()] = None;
         self.set_enabled(family, false);
@@ -325,7 +325,7 @@ impl Engine {
     pub(crate) fn set_enabled(&mut self, family: Family, enabled: bool) {
         self.node.set_enabled(self.clock.now(), family, enabled);
         if enabled {
-            self.hosts.look_again(self.clock.now());
+            self.hosts.resolve_again(self.clock.now());
         } else {
             self.send_batch.drop_for(family);
         }
@@ -333,15 +333,15 @@ impl Engine {
         self.note_ready();
     }
 
-    /// The local address of a family has changed.
+    /// Handles a change of the local address of a family.
     pub(crate) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
-        self.hosts.look_again(self.clock.now());
+        self.hosts.resolve_again(self.clock.now());
         self.busy = true;
         self.note_ready();
     }
 
-    /// Notes for the handles which families are ready. There is an event only when one has become so.
+    /// Publishes to the handles which families are ready. The node has an event only for a family that becomes ready.
     fn note_ready(&mut self) {
         let ready = Family::ALL.map(|family| self.node.is_ready(family));
         self.shared.status().ready = ready;
@@ -350,7 +350,7 @@ impl Engine {
         }
     }
 
-    /// `local` is our address that it came to, if that is known.
+    /// Handles a datagram; `local` is the local address that it came to, if known.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -361,11 +361,11 @@ impl Engine {
         self.busy = true;
         event!(TRACE, "received", from = from, bytes = datagram.len());
         self.node.handle_datagram_at(now, from, local, datagram);
-        // At once, so that a burst of datagrams does not overflow the events' ring.
+        // At once, so that a burst of datagrams does not overflow the ring of events.
         self.deliver_events();
     }
 
-    /// Takes the next of what has come in by the caller's network. Returns whether there was any.
+    /// Handles the next arrival from the caller's network, and returns whether there was one.
     pub(crate) fn receive_external(&mut self, now: Instant) -> bool {
         let arrival = self.external.as_ref().and_then(|channel| channel.next_arrival());
         match arrival {
@@ -379,7 +379,7 @@ impl Engine {
         true
     }
 
-    /// Switches the node off or on, or has it forget its address: the sockets are the caller's.
+    /// Enables, disables or rebinds the node without touching sockets, which are the caller's.
     pub(crate) fn change_external(&mut self, change: Change) -> Result<(), CallError> {
         match change {
             Change::Enable(enabled) => {
@@ -399,7 +399,7 @@ impl Engine {
         self.external.is_some()
     }
 
-    /// Does what is due.
+    /// Handles expired deadlines.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
         if self.is_due() {
@@ -409,18 +409,18 @@ impl Engine {
         if self.send_batch.is_blocked() && now - self.blocked_since >= BLOCKED {
             self.send_batch.unblock();
         }
-        self.tend_saver();
+        self.poll_saver();
     }
 
-    /// Writes what the node has to send. Returns whether the batch is full, and has to be
+    /// Writes datagrams of the node into the batch, and returns whether it is full and has to be
     /// [sent](Self::transmit) before the rest is written.
     pub(crate) fn fill_batch(&mut self, now: Instant) -> bool {
         let Self { node, send_batch, .. } = self;
         send_batch.fill(|buffer| node.poll_transmit(now, buffer))
     }
 
-    /// Sends what there is to send, but not without end, by `send`, which returns how many datagrams have left. If
-    /// a socket is full, returns the destination that could not be sent to.
+    /// Sends up to [`SENDS`] datagrams by `send`, which returns how many were sent. If a socket is full, returns the
+    /// destination that could not be sent to.
     pub(crate) fn transmit(
         &mut self,
         mut send: impl FnMut(Datagrams<'_>) -> io::Result<usize>,
@@ -462,7 +462,7 @@ impl Engine {
                     count(&self.shared.counters.sends_lost);
                     self.node.handle_unsent(now, destination);
                     if let Some(error) = failure.take() {
-                        self.tell_unsent(now, destination, &error);
+                        self.report_unsent(now, destination, &error);
                     }
                 }
                 Sent::Unreachable(destination) => {
@@ -479,20 +479,20 @@ impl Engine {
         None
     }
 
-    fn tell_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
-        let told = &mut self.unsent_told[Family::of(&destination).index()];
-        if told.is_none_or(|told| now - told >= UNSENT_NOTICES) {
-            *told = Some(now);
+    fn report_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
+        let reported = &mut self.unsent_reported[Family::of(&destination).index()];
+        if reported.is_none_or(|reported| now - reported >= UNSENT_INTERVAL) {
+            *reported = Some(now);
             self.publish(NetEvent::Unsent { destination, error: error.to_string() });
         }
     }
 
-    /// Whether a full socket holds up what there is to send.
+    /// Whether a full socket blocks sending.
     pub(crate) fn is_blocked(&self) -> bool {
         self.send_batch.is_blocked()
     }
 
-    /// Tries the caller's network again where that was full.
+    /// Resumes sending if the caller's network has room again.
     pub(crate) fn retry_sending(&mut self) {
         if self.external.as_ref().is_some_and(|channel| channel.has_room()) {
             self.unblock();
@@ -503,10 +503,10 @@ impl Engine {
         self.send_batch.unblock();
     }
 
-    /// The time of the next turn if nothing happens before; `None` for never.
+    /// Returns the time of the next turn if nothing happens before; `None` if there is none.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        // While output is pending the node says "now", which a full socket has no use for; and a
-        // turn in which nothing happened is not repeated at once, whatever the node says.
+        // While output is pending the node is due now, which does not help while a socket is full; and a turn in
+        // which nothing happened is not repeated at once, even if the node is due.
         let not_before = match (self.send_batch.is_blocked(), self.busy) {
             (true, _) => now + BLOCKED,
             (false, true) => now,
@@ -514,21 +514,21 @@ impl Engine {
         };
         let unsent = (!self.send_batch.is_empty()).then_some(not_before);
         let next = self.deadline().map(|at| at.max(not_before)).into_iter().chain(unsent);
-        let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
+        let watch = (self.watch.is_some() && self.is_affected_by_sleep()).then(|| now + LONGEST_WAIT);
         #[cfg(feature = "items")]
         let watch = watch.into_iter().chain(self.waits.first().map(|&(at, _)| at));
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
         next.chain(others).min()
     }
 
-    /// When the node or a crawl is due.
+    /// Returns when the node or a crawl is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
         self.node.poll_timeout().into_iter().chain(crawls).min()
     }
 
     /// Whether the node holds anything that a sleep makes outdated.
-    fn has_something(&self) -> bool {
+    fn is_affected_by_sleep(&self) -> bool {
         Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
             || self.node.infohash_count() > 0
             || !self.lookups.is_empty()
@@ -538,13 +538,13 @@ impl Engine {
     pub(crate) fn take_events(&mut self) {
         self.note_ready();
         self.deliver_events();
-        self.serve_queue();
+        self.retry_queued();
         let now = self.clock.now();
         #[cfg(feature = "items")]
         self.end_waits(now);
-        self.crawls.values_mut().for_each(|crawl| crawl.go_on(now, &mut self.node));
+        self.crawls.values_mut().for_each(|crawl| crawl.advance(now, &mut self.node));
         let Self { node, shared, hosts, subscribers, .. } = self;
-        hosts.tend(node, now, |notice| publish(shared, subscribers, &notice));
+        hosts.poll(node, now, |notice| publish(shared, subscribers, &notice));
     }
 
     pub(crate) fn publish(&mut self, notice: NetEvent) {
@@ -553,20 +553,20 @@ impl Engine {
 }
 
 fn publish(shared: &Shared, subscribers: &mut Subscribers, notice: &NetEvent) {
-    trace::notice(notice);
+    trace::net_event(notice);
     let lost = subscribers.publish(notice);
     shared.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
 }
 
 impl Drop for Engine {
-    /// Ends all calls, also on a panic, so that no caller waits for a loop that has ended.
+    /// Ends all calls, even after a panic, so that no caller waits for a loop that has ended.
     fn drop(&mut self) {
-        // A runtime may drop a task in the middle. After a panic the state of the node is not to be trusted.
+        // A runtime may drop a task at any await. After a panic the state of the node is not reliable.
         if !thread::panicking() {
             self.save_last();
         }
         self.shared.close();
-        // Callers of commands that came too late get `Closed`.
+        // Callers of the remaining commands get `Closed`.
         while let Some(command) = self.shared.next_command() {
             drop(command);
         }

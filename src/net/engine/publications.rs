@@ -1,4 +1,4 @@
-//! The announces and items that are republished, and who holds them.
+//! The announces and items that are republished, and their holders.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,41 +11,41 @@ use crate::{Announce, InfoHash, LookupId, LookupReport, PutError, Stored};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Republished {
-    /// How it went.
+    /// The report of the republish.
     pub report: LookupReport,
-    /// The torrent's peers that it found.
+    /// The peers of the torrent that were found.
     pub peers: Vec<SocketAddr>,
-    /// The nodes that confirmed it. There are none if it has failed, if other nodes hold another version of the
-    /// item, or if it was spared because enough of them hold this one.
+    /// The nodes that confirmed it. Empty if it failed, if other nodes hold another version of the item, or if
+    /// nothing was put because enough nodes hold this one.
     pub acknowledged: Vec<SocketAddr>,
 }
 
 impl Republished {
-    /// Returns where the announce or the item is stored; a republish that was spared, because enough nodes hold the
-    /// item, counts as stored.
+    /// Returns where the announce or the item is stored. If nothing was put because enough nodes hold the item, it
+    /// counts as stored.
     ///
     /// # Errors
     ///
-    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item, as
-    /// [`LookupReport::stored`] has it.
+    /// [`PutError`] if it is stored nowhere, or other nodes hold another version of the item; see
+    /// [`LookupReport::stored`].
     pub const fn stored(&self) -> Result<Stored, PutError> {
         self.report.stored()
     }
 }
 
-/// What a holder gets of it.
-pub(crate) type Rounds = FeedWriter<Republished, ()>;
+/// The feed of the results of a publication to one holder.
+pub(crate) type RepublishFeed = FeedWriter<Republished, ()>;
 
-/// What the engine has of an announce or an item that is republished.
+/// A publication: the callers that share it, and its results so far.
 #[derive(Debug, Default)]
 pub(crate) struct ActivePublication {
-    /// Callers that share it, in the order in which they came.
+    /// The callers that share it, by the numbers of their calls.
     pub(crate) holders: BTreeMap<u64, Holder>,
-    /// The last republish that has ended.
+    /// The result of the last republish that has ended.
     last: Option<Republished>,
-    /// The last lookup that was heard of.
+    /// The lookup of the republish in progress, or of the last one.
     lookup: Option<LookupId>,
-    /// What it has found; bounded as the findings of a lookup are.
+    /// The peers found by that lookup; bounded like the results of any lookup.
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,
 }
@@ -53,40 +53,40 @@ pub(crate) struct ActivePublication {
 /// One of the callers that share a publication.
 #[derive(Debug)]
 pub(crate) struct Holder {
-    /// The announce that this one wants, if it is one.
+    /// The announce of this caller, if the publication is one.
     pub(crate) announce: Option<(InfoHash, Announce)>,
-    pub(crate) rounds: Rounds,
+    pub(crate) republishes: RepublishFeed,
 }
 
 impl ActivePublication {
-    /// Adds a holder, who gets the last republish at once.
+    /// Adds a holder, which receives the last result at once.
     pub(crate) fn join(&mut self, number: u64, holder: Holder) {
         if let Some(last) = &self.last {
-            holder.rounds.replace(last.clone());
+            holder.republishes.replace(last.clone());
         }
         self.holders.insert(number, holder);
     }
 
     pub(crate) fn push_peer(&mut self, lookup: LookupId, peer: SocketAddr) {
-        self.turn_to(lookup);
+        self.switch_to(lookup);
         self.peers.push(peer);
     }
 
     pub(crate) fn push_acknowledged(&mut self, lookup: LookupId, node: SocketAddr) {
-        self.turn_to(lookup);
+        self.switch_to(lookup);
         self.acknowledged.push(node);
     }
 
     pub(crate) fn end(&mut self, lookup: LookupId, report: LookupReport) {
-        self.turn_to(lookup);
+        self.switch_to(lookup);
         let (peers, acknowledged) =
             (core::mem::take(&mut self.peers), core::mem::take(&mut self.acknowledged));
         let last = self.last.insert(Republished { report, peers, acknowledged });
-        self.holders.values().for_each(|holder| holder.rounds.replace(last.clone()));
+        self.holders.values().for_each(|holder| holder.republishes.replace(last.clone()));
     }
 
-    /// Forgets what another lookup has found: one that was given up ends without a report.
-    fn turn_to(&mut self, lookup: LookupId) {
+    /// Clears the results of another lookup: one that was cancelled ends without a report.
+    fn switch_to(&mut self, lookup: LookupId) {
         if self.lookup.replace(lookup) != Some(lookup) {
             self.peers.clear();
             self.acknowledged.clear();

@@ -1,8 +1,8 @@
 //! Calls that wait for a slot of the node.
 //!
-//! The node refuses what it has no slot for. Most of its slots are in use for seconds only, so a call that
-//! finds none waits here: in a line for each limit, oldest first. No call passes one that waits for a slot
-//! which it may need itself.
+//! The node refuses calls that it has no slot for. Most slots are in use for seconds only, so a call that finds none
+//! waits here, in a line for each limit, oldest first. No call overtakes one that waits for a slot of a kind that it
+//! may need itself.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use super::feed::Reply;
 use super::lookups::{ActiveLookup, Key, Sampled};
 #[cfg(feature = "items")]
-use super::publications::Rounds;
+use super::publications::RepublishFeed;
 use crate::errors::{ContactError, Limit, PublishError};
 #[cfg(feature = "items")]
 use crate::items::Item;
@@ -20,11 +20,11 @@ use crate::net::error::CallError;
 use crate::report::Pong;
 use crate::{Lookup, NodeId, StartError};
 
-/// Calls that wait at most, unless the builder says otherwise: enough for a client that looks up each of some
-/// thousand torrents or keys; at less than a kilobyte each they take a few megabytes at most.
+/// Calls that may wait, unless the builder sets another number: enough for a client that looks up some thousand
+/// torrents or keys. At less than a kilobyte each they take a few megabytes.
 pub(crate) const QUEUE: usize = 4096;
 
-/// What the node is asked to begin.
+/// A call that takes slots of the node.
 pub(crate) enum Call {
     Lookup(Box<ActiveLookup>),
     Ping {
@@ -40,43 +40,43 @@ pub(crate) enum Call {
     #[cfg(feature = "items")]
     Publish {
         item: Box<Item>,
-        rounds: Rounds,
+        republishes: RepublishFeed,
     },
 }
 
-/// A call that has not begun, and why.
+/// A call that was not started, and the reason.
 pub(crate) type Refused = (Call, CallError);
 
-/// Calls that wait.
+/// The calls that wait.
 pub(crate) struct Queue {
     most: usize,
     len: usize,
-    /// Lines by the limit that they wait for. None is empty.
+    /// Lines by the limit that their calls wait for. None is empty.
     lines: BTreeMap<Limit, Line>,
 }
 
 struct Line {
-    /// What the node said when it had no slot.
+    /// The error with which the node refused a call.
     refusal: CallError,
-    /// Calls by their numbers, and so in the order in which they came.
+    /// Calls by their numbers, which is their order of arrival.
     calls: BTreeMap<u64, Call>,
 }
 
 impl Call {
-    /// Fails the call: nothing will come of it.
+    /// Ends the call with an error.
     pub(crate) fn fail(self, error: CallError) {
         match self {
             Self::Lookup(lookup) => lookup.fail(&error),
             Self::Ping { reply, .. } => reply.end(Err(error)),
             Self::Sample { reply, .. } => reply.end(Err(error)),
-            // Its caller has gone on.
+            // Its caller has its result already.
             Self::AddNode(_) => {}
             #[cfg(feature = "items")]
-            Self::Publish { rounds, .. } => rounds.end(Err(error)),
+            Self::Publish { republishes, .. } => republishes.end(Err(error)),
         }
     }
 
-    /// The limits that it may run into.
+    /// Returns the limits that the call may exceed.
     fn needs(&self) -> &'static [Limit] {
         match self {
             Self::Lookup(lookup) => match lookup.key {
@@ -107,7 +107,7 @@ impl Queue {
         self.most = most;
     }
 
-    /// Gives up a call, if it waits.
+    /// Removes a call, if it waits.
     pub(crate) fn remove(&mut self, number: u64) -> Option<Call> {
         let (&limit, line) = self.lines.iter_mut().find(|(_, line)| line.calls.contains_key(&number))?;
         let call = line.calls.remove(&number);
@@ -118,23 +118,23 @@ impl Queue {
         call
     }
 
-    /// The limits that calls wait for.
+    /// Returns the limits that calls wait for.
     pub(crate) fn limits(&self) -> Vec<Limit> {
         self.lines.keys().copied().collect()
     }
 
-    /// The lookups that wait.
+    /// Returns the lookups that wait.
     pub(crate) fn lookups(&mut self) -> impl Iterator<Item = &mut ActiveLookup> {
         let calls = self.lines.values_mut().flat_map(|line| line.calls.values_mut());
         calls.filter_map(|call| if let Call::Lookup(lookup) = call { Some(&mut **lookup) } else { None })
     }
 
-    /// Why a newcomer has to wait: for whoever waits already.
-    pub(crate) fn before(&self, call: &Call) -> Option<CallError> {
+    /// Returns the refusal of a call that waits already for a slot that this call may need.
+    pub(crate) fn refusal_before(&self, call: &Call) -> Option<CallError> {
         call.needs().iter().find_map(|limit| Some(self.lines.get(limit)?.refusal.clone()))
     }
 
-    /// Has a call wait that was refused, if it is worth waiting for that, and there is room.
+    /// Queues a refused call, if waiting helps and there is room.
     pub(crate) fn push(&mut self, number: u64, call: Call, refusal: CallError) -> Result<(), Refused> {
         let Some((limit, size)) = passing(&refusal).filter(|_| self.most > 0) else {
             return Err((call, refusal));
@@ -152,14 +152,14 @@ impl Queue {
         self.len += 1;
     }
 
-    /// The call that has waited longest in one line.
+    /// Removes and returns the call that has waited longest in one line.
     pub(crate) fn pop(&mut self, limit: Limit) -> Option<(u64, Call)> {
         let &number = self.lines.get(&limit)?.calls.first_key_value()?.0;
         Some((number, self.remove(number)?))
     }
 }
 
-/// The limit that a call has run into, where it is one that is soon out of the way, and its size.
+/// Returns the limit that a call has exceeded, and its size, if slots of this kind become free by themselves.
 pub(crate) fn passing(refusal: &CallError) -> Option<(Limit, usize)> {
     match *refusal {
         CallError::Start(StartError::Full { limit, size })

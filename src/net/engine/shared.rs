@@ -1,4 +1,4 @@
-//! State that handles and loop share, whichever loop it is.
+//! State that handles and loop share.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -94,19 +94,19 @@ impl Shared {
         !lock(&self.mailbox).is_empty()
     }
 
-    /// Wakes the loop, once until it has [noted](Self::note_woken) that.
+    /// Wakes the loop, but only once until it calls [`note_woken`](Self::note_woken).
     pub(crate) fn wake(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {
             self.waker.wake_by_ref();
         }
     }
 
-    /// Notes that the loop reads the mailbox: the next command wakes it again.
+    /// Records that the loop reads the mailbox, so that the next command wakes it again.
     pub(crate) fn note_woken(&self) {
         self.is_woken.store(false, Ordering::Release);
     }
 
-    /// Asks the loop to end. Queued commands are executed before; shares that are held now last until then.
+    /// Asks the loop to end. Queued commands are executed before that; leases held now last until then.
     pub(crate) fn close(&self) {
         lock(&self.mailbox).close();
         self.is_closing.store(true, Ordering::Release);
@@ -117,7 +117,7 @@ impl Shared {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Records a send error. A full socket is none: the datagram is sent later.
+    /// Records a send error. A full socket is not one: the datagram is sent later.
     pub(crate) fn note_send_error(&self, error: &io::Error) {
         if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
             self.send_error.store(code, Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl Shared {
 }
 
 /// A caller's share of a lookup, query, publication or crawl, released on drop. A release never blocks and is never
-/// lost; once the loop has been asked to end there is nothing to release.
+/// lost; once the mailbox is closed there is nothing to release.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
     resource: Resource,
@@ -143,12 +143,12 @@ impl Lease {
         Self { shared: Arc::clone(shared), resource, is_over: false }
     }
 
-    /// Drops the lease of what has ended by itself.
+    /// Drops the lease without a release, because what it holds has ended.
     pub(crate) fn end(mut self) {
         self.is_over = true;
     }
 
-    /// Wakes the loop, which may wait for the caller to read on.
+    /// Wakes the loop, which may wait until the caller takes something.
     pub(crate) fn wake(&self) {
         self.shared.wake();
     }

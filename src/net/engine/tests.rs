@@ -187,15 +187,15 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let infohash = InfoHash::from([1; 20]);
         let announce = Announce::port(4242);
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
-        engine.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
+        engine.set_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut engine.node, now, 1);
         engine.watch = Some(SleepWatch::after(Duration::from_secs(slept)));
         if let Some(slept) = engine.begin() {
             engine.resume(slept);
         }
         assert_eq!(engine.node.stats().interrupted, interrupted);
-        let (rounds, _held) = feed();
-        drop(engine.obey(Command::Announce { number: 1, infohash, announce, rounds }));
+        let (republishes, _held) = feed();
+        drop(engine.execute(Command::Announce { number: 1, infohash, announce, republishes }));
         let now = engine.clock.now();
         let kept = engine.node.announcements().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
@@ -213,7 +213,7 @@ fn an_engine_that_ends_in_the_middle_saves_all_the_same() {
         engine.handle_datagram(now, from, None, &answer);
     }
     let waker = core::task::Waker::noop().clone();
-    engine.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
+    engine.set_saver(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
     drop(engine);
     assert!(path.exists());
     std::fs::remove_file(path).unwrap();

@@ -16,7 +16,7 @@ pub(crate) struct Watch<T> {
 #[derive(Debug, Default)]
 struct Inner<T> {
     value: T,
-    /// Threads that are blocked.
+    /// The number of blocked threads.
     threads: usize,
     /// Tasks that wait, by place.
     wakers: BTreeMap<u64, Waker>,
@@ -24,7 +24,7 @@ struct Inner<T> {
 }
 
 impl<T> Watch<T> {
-    /// Reads or changes the value without waking anybody.
+    /// Reads or changes the value without waking anything.
     pub(crate) fn with<R>(&self, access: impl FnOnce(&mut T) -> R) -> R {
         access(&mut lock(&self.inner).value)
     }
@@ -72,7 +72,7 @@ impl<T> Watch<T> {
         drop(waker);
     }
 
-    /// Waits, as a task, until `take` finds something.
+    /// Awaits until `take` finds something.
     pub(crate) async fn until<R>(&self, mut take: impl FnMut(&mut T) -> Option<R>) -> R {
         let mut waiting = Waiting { watch: self, place: None };
         poll_fn(|cx| self.poll(&mut waiting.place, cx, &mut take)).await
@@ -119,12 +119,12 @@ impl<T> Drop for Waiting<'_, T> {
     }
 }
 
-/// Locks a mutex. A panic while one is held leaves nothing half done here.
+/// Locks a mutex. A poisoned one is used as it is: a panic leaves no value here half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Panics in debug builds where blocking would hold up other tasks, and maybe the node's own for ever.
+/// Panics in debug builds if blocking would delay other tasks, or deadlock with the node's own task.
 fn assert_may_block() {
     #[cfg(feature = "sim")]
     assert!(
@@ -134,7 +134,7 @@ fn assert_may_block() {
     );
     #[cfg(all(debug_assertions, feature = "tokio"))]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        // The runtime knows where blocking is allowed, and tells it only by a panic of its own.
+        // The runtime knows where blocking is allowed, but reports it only by a panic of its own.
         let probe = core::panic::AssertUnwindSafe(|| runtime.block_on(async {}));
         assert!(
             std::panic::catch_unwind(probe).is_ok(),

@@ -1,4 +1,4 @@
-//! What a node on real sockets starts from, whichever loop runs it.
+//! The configuration of a node on real sockets, before it starts.
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
@@ -30,19 +30,19 @@ use crate::net::state::saver::Saver;
 use crate::net::state::unclaimed::Saved;
 use crate::{Config, Family, Instant, Limits, Node};
 
-/// Describes a node before it starts, from [`Dht::builder`].
+/// The configuration of a node before it starts, from [`Dht::builder`].
 ///
-/// By default it binds a free port of each family on all addresses, goes without IPv6 (or IPv4)
-/// if the host has none, and starts from [`BOOTSTRAP_HOSTS`].
+/// By default the node binds a free port of each family on all addresses, works without IPv6 (or IPv4) if the host has
+/// none, and bootstraps from [`BOOTSTRAP_HOSTS`].
 #[must_use]
 pub struct Builder {
     config: Config,
     limits: Limits,
-    /// By family.
+    /// The addresses to bind, by family.
     binds: [Option<SocketAddr>; 2],
     bootstrap: Vec<String>,
     resolver: Resolver,
-    /// Hosts to spare, beside those that are to be in any case.
+    /// Additional bootstrap hosts that serve many nodes and must not be overloaded.
     routers: Vec<String>,
     state: Option<StateFile>,
     save_every: Duration,
@@ -70,70 +70,69 @@ impl Default for Builder {
 }
 
 impl Dht {
-    /// Starts to describe a node.
+    /// Creates a builder with the default configuration.
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
 impl Builder {
-    /// How the node behaves. A family that is off there is not bound.
+    /// Sets the behaviour of the node. A family that is off in the [`Config`] is not bound.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// How much it holds.
+    /// Sets the capacity of the node.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
-    /// been bound in this way. If it cannot be bound the node does not start.
+    /// Binds `addr` for its family, with port 0 a free port. From the first call on, only the families bound in this
+    /// way are used. If the address cannot be bound, the node does not start.
     ///
     /// A host with several addresses in one family runs a [`Dht`] for each:
     /// [several addresses](crate::net#several-addresses).
     ///
-    /// Bound to all addresses of a host, as by default, it answers from the one that was asked, where
-    /// the system tells which (Linux, Android, Windows, macOS, iOS and the BSDs).
+    /// A node that is bound to all addresses of a host, as by default, responds from the address that was queried, if
+    /// the system reports it (Linux, Android, Windows, macOS, iOS and the BSDs).
     ///
-    /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
-    /// `[::]`, so that all nodes see us at the same address (BEP 32).
+    /// On a host with several IPv6 addresses it is best to bind a global unicast address instead of `[::]`, so that all
+    /// nodes see this one at the same address (BEP 32).
     pub fn bind(mut self, addr: SocketAddr) -> Self {
         self.binds[Family::of(&addr).index()] = Some(addr);
         self
     }
 
-    /// The hosts to start from, as `host:port`, instead of
-    /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
-    /// others ([`DhtHandle::add_node`]) or asked by them.
+    /// Sets the bootstrap hosts, as `host:port`, instead of [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). Without
+    /// any, the node waits until [`DhtHandle::add_node`] adds a node or another node queries it.
     ///
-    /// They become nodes of the routing table like any other
-    /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so that the nodes of a private network
-    /// that are told of each other in this way know each other. Only hosts of that list are spared
-    /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)), and [routers](Self::routers).
+    /// The hosts enter the routing table like any other node
+    /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so nodes of a private network that bootstrap from each
+    /// other know each other. Only hosts of that list and [routers](Self::routers) are treated as
+    /// [`BootstrapKind::Router`](crate::BootstrapKind::Router).
     ///
-    /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
-    /// anew, after a sleep of the host and a [`rebind`](DhtHandle::rebind). Of more addresses than
-    /// [`Limits::bootstraps`](field@crate::Limits::bootstraps) some are asked at a time, in turns. A host that
-    /// may not be asked is reported ([`NetEvent::BootstrapRefused`](crate::net::NetEvent::BootstrapRefused)).
+    /// Names are resolved in parallel until the DHT is joined, and again when it has to be rejoined: after a sleep of
+    /// the host and a [`rebind`](DhtHandle::rebind). If there are more addresses than
+    /// [`Limits::bootstraps`](field@crate::Limits::bootstraps), they are queried in turns. A host without an address
+    /// that may be contacted is reported as [`NetEvent::BootstrapRefused`](crate::net::NetEvent::BootstrapRefused).
     pub fn bootstrap<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.bootstrap = hosts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Public hosts to start from as well, as `host:port`, which serve many and are to be spared
+    /// Adds public bootstrap hosts, as `host:port`, that serve many nodes and must not be overloaded
     /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)). Default: none.
     pub fn routers<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.routers = hosts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Looks the names of bootstrap hosts up by `look_up` instead of [`resolve`](crate::net::resolve):
-    /// by another protocol, say, or in a test. It takes a `host:port` and may block: each call has a
-    /// thread of its own. There are eight calls at a time; one that takes longer than three seconds
-    /// gives way to others, up to 32, and holds up nobody until then.
+    /// Resolves the names of bootstrap hosts with `look_up` instead of [`resolve`](crate::net::resolve), for example by
+    /// another protocol or in a test. The function takes a `host:port` and may block: each call has a thread of its
+    /// own. Eight calls run at a time; one that takes longer than three seconds no longer counts, up to 32 threads in
+    /// all.
     pub fn resolver(
         mut self,
         look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -142,56 +141,55 @@ impl Builder {
         self
     }
 
-    /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
-    /// names others, its nodes, which are tried before the bootstrap hosts, when its announces
-    /// are due ([`DhtHandle::start_announcing`]), and the items that it keeps stored, without any secret;
-    /// what nobody asks for stays in it. It is saved every five minutes and when the node ends, but
-    /// never without a node in it. A damaged state is set aside
-    /// ([`NetEvent::StateRefused`](crate::net::NetEvent::StateRefused)), anything else is refused
-    /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
-    /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
-    /// them.
+    /// Saves the state of the node in the file at `path`, and restores it from there at the start.
     ///
-    /// [`StateFile`]: crate::net::StateFile
+    /// The state holds the ids, unless the [`Config`](crate::Config) sets them; nodes, which are pinged before the
+    /// bootstrap hosts; and the publications with the times at which they are due ([`DhtHandle::start_announcing`]),
+    /// without any secret. Publications that no caller starts again stay in the file. It is saved every five minutes
+    /// and when the node ends, but never without a node in it. A damaged state is renamed
+    /// ([`NetEvent::StateRefused`](crate::net::NetEvent::StateRefused)). The node does not start, and leaves the file
+    /// unchanged, if the file is anything else, or the state of a running node ([`StateFile`](crate::net::StateFile)).
+    /// States of libtorrent and Transmission are read as well; a copy of the file is kept, because the next save
+    /// replaces it.
     ///
-    /// The file is read where the node is started, which blocks for as long as the disk takes. It is
-    /// written by a thread beside the node, for which the node waits at its end.
+    /// The file is read when the node is started, which blocks for as long as the disk takes. It is written by a
+    /// separate thread, for which the node waits when it ends.
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
         self.state = Some(StateFile::new(path));
         self
     }
 
-    /// How often the state is saved, instead of every
-    /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL); every second at most.
+    /// Sets the time between two saves of the state, at least a second, instead of
+    /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL).
     pub const fn save_every(mut self, interval: Duration) -> Self {
         self.save_every = interval;
         self
     }
 
-    /// How many calls may wait for the node where all slots are in use that they need
-    /// ([`Limits`](crate::Limits)), instead of 4096: [many calls at once](crate::net#many-calls-at-once).
-    /// With 0 they fail at once, with [`StartError::Full`](crate::StartError::Full).
+    /// Sets the number of calls that may wait while all slots that they need are in use ([`Limits`](crate::Limits)).
+    /// Default: 4096; see [many calls at once](crate::net#many-calls-at-once). With 0 they fail at once, with
+    /// [`StartError::Full`](crate::StartError::Full).
     pub const fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
         self
     }
 
-    /// Subscribes to what the node does on its own account, from its birth on.
+    /// Subscribes to the events of the node that no call waits for, from its start on.
     pub fn subscribe(&mut self) -> NetEvents {
         let (subscriber, events) = NetEvents::new();
         self.subscribers.add(subscriber);
         events
     }
 
-    /// Goes without a socket: datagrams are handed in and out by the caller, of the families that are on in the
-    /// [`Config`], whichever loop runs the node. What has been bound is ignored.
+    /// Runs the node without a socket, in any loop: the caller hands in and takes out the datagrams of the families
+    /// that are on in the [`Config`]. Bound addresses are ignored.
     pub fn external(&mut self) -> External {
         let (external, channel) = External::new();
         self.external = Some(channel);
         external
     }
 
-    /// Opens the sockets and makes the node, for a loop that `waker` wakes.
+    /// Opens the sockets and creates the node, for a loop that `waker` wakes.
     pub(crate) fn start<F: SocketFactory>(
         mut self,
         waker: Waker,
@@ -237,7 +235,7 @@ impl Builder {
         Ok(sockets)
     }
 
-    /// Makes the node, from the saved state if there is one.
+    /// Creates the node, from the saved state if there is one.
     fn engine(
         mut self,
         waker: Waker,
@@ -254,12 +252,12 @@ impl Builder {
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.publications);
         let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
         let mut engine = Engine::new(node, clock, shared, hosts, self.subscribers);
-        engine.keep_saved(saved);
+        engine.set_saved(saved);
         engine.limit_queue(self.queue);
         let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
-        engine.keep_state(saver, restored);
+        engine.set_saver(saver, restored);
         if let Some(channel) = self.external {
-            engine.go_external(channel);
+            engine.use_external(channel);
         }
         Ok(engine)
     }
@@ -271,7 +269,7 @@ impl Builder {
         }
     }
 
-    /// Locks and reads the state file, if there is one, and takes the ids from it.
+    /// Locks and reads the state file, if there is one, and takes the node's ids from it.
     fn load(&mut self) -> Result<(Option<StateLock>, Loaded), SpawnError> {
         let Some(file) = &self.state else { return Ok((None, Loaded::Nothing)) };
         let (lock, loaded) = (file.lock()?, file.load()?);
@@ -288,8 +286,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Gives a new node the nodes of an earlier one, and returns its announces and items, as many as may be
-/// kept, and what became of it all.
+/// Restores the nodes of a state, and returns its announces and items, at most `kept`, with the event to publish.
 fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<NetEvent>) {
     match loaded {
         Loaded::Nothing => (Saved::default(), None),

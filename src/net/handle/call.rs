@@ -12,35 +12,37 @@ use crate::net::engine::mailbox::{Command, Resource};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
-/// The result of a call to a [`DhtHandle`](crate::net::DhtHandle), which is on its way: [`wait`](Self::wait) blocks for
-/// it, `.await` awaits it.
+/// The pending result of a call to a [`DhtHandle`](crate::net::DhtHandle): [`wait`](Self::wait) blocks until it is
+/// there, `.await` awaits it.
 ///
-/// The call itself is under way already. Dropping this cancels a query to another node; whatever else was asked is
-/// done, and its error goes unseen.
+/// The call is in progress already. Dropping this cancels a query to another node; any other call is completed, and its
+/// result is discarded.
 #[must_use = "its error goes unseen, and a query is cancelled"]
 pub struct Call<T> {
     reply: FeedReader<(), T>,
-    /// Until it has ended.
+    /// The share of what is queried; released when the call has ended.
     lease: Option<Lease>,
 }
 
 impl<T> Call<T> {
-    /// Blocks until the result is there. Not for asynchronous code: in debug builds it panics within a tokio
-    /// runtime, where it would hold up other tasks.
+    /// Blocks until the result is there.
+    ///
+    /// Not for asynchronous code, where it would delay other tasks: within a tokio runtime it panics in debug builds.
     ///
     /// # Errors
     ///
-    /// What the call itself fails with, [`CallError::Busy`], and [`CallError::Closed`] once the node has ended.
+    /// The errors of the call itself, [`CallError::Busy`], or [`CallError::Closed`] once the node has ended.
     pub fn wait(mut self) -> Result<T, CallError> {
         self.wait_until(None)
     }
 
-    /// Blocks until the result is there, at most for `timeout`. The result is taken once, and then the call is
-    /// [closed](CallError::Closed).
+    /// Blocks until the result is there, at most for `timeout`.
+    ///
+    /// The result can be taken once; afterwards the call is [closed](CallError::Closed).
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`] while the call goes on, and those of [`wait`](Self::wait).
+    /// [`CallError::TimedOut`] while the call is in progress, and the errors of [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<T, CallError> {
         self.wait_until(StdInstant::now().checked_add(timeout))
     }
@@ -52,29 +54,29 @@ impl<T> Call<T> {
         result
     }
 
-    /// Asks the engine, which replies once.
-    pub(super) fn ask(shared: &Shared, command: impl FnOnce(Reply<T>) -> Command) -> Self {
+    /// Sends a command, to which the engine replies once.
+    pub(super) fn request(shared: &Shared, command: impl FnOnce(Reply<T>) -> Command) -> Self {
         let (writer, reply) = feed();
         shared.send(command(writer), |error| reply.refuse(error));
         Self { reply, lease: None }
     }
 
-    /// Asks the engine for the result of what was started before, which is given up with this call.
+    /// Sends a command about an operation that was started before, which is cancelled with this call.
     #[cfg(feature = "items")]
     pub(super) fn follow_up(
         shared: &Shared,
         lease: Option<Lease>,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Self {
-        Self { lease, ..Self::ask(shared, command) }
+        Self { lease, ..Self::request(shared, command) }
     }
 
-    /// Asks the engine for a query to another node, which is cancelled if nobody waits for it.
+    /// Sends a command for a query to another node, which is cancelled if this call is dropped.
     pub(super) fn query(shared: &Arc<Shared>, command: impl FnOnce(u64, Reply<T>) -> Command) -> Self {
         Self::leased(shared, Resource::Query, command)
     }
 
-    /// Asks the engine for a lookup, which is cancelled if nobody waits for it.
+    /// Sends a command for a lookup, which is cancelled if this call is dropped.
     #[cfg(feature = "items")]
     pub(super) fn lookup(shared: &Arc<Shared>, command: impl FnOnce(u64, Reply<T>) -> Command) -> Self {
         Self::leased(shared, Resource::Lookup, command)
@@ -90,13 +92,13 @@ impl<T> Call<T> {
         Self { reply, lease: is_sent.then(|| Lease::new(shared, resource(number))) }
     }
 
-    /// A call whose result is known.
+    /// Creates a call whose result is known.
     pub(super) fn ended(result: Result<T, CallError>) -> Self {
         Self { reply: FeedReader::ended(result), lease: None }
     }
 
-    /// A call whose result comes by a reply of the loop.
-    pub(super) const fn of(reply: FeedReader<(), T>) -> Self {
+    /// Creates a call whose result is a reply of the loop.
+    pub(super) const fn pending(reply: FeedReader<(), T>) -> Self {
         Self { reply, lease: None }
     }
 }

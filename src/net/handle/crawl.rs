@@ -1,4 +1,4 @@
-//! A crawl as its caller sees it.
+//! The callers' side of a crawl.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -19,13 +19,14 @@ use crate::net::engine::shared::{Lease, Shared};
 use crate::net::engine::watch::lock;
 use crate::net::error::CallError;
 
-/// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](crate::net::DhtHandle::crawl).
+/// A crawl in progress, from [`DhtHandle::crawl`](crate::net::DhtHandle::crawl).
 ///
-/// It yields the infohashes as they are found, and ends with the node: as an iterator, which blocks until there is
-/// one; by [`recv`](Self::recv) and as a [`Stream`], which are awaited. While nobody takes them no further nodes
-/// are asked. A crawl that could not start ([`CallError::Busy`], [`CallError::Closed`]) says so at the first read.
+/// It yields infohashes as they are found, until the node ends: as an iterator, which blocks until the next one, or
+/// asynchronously by [`recv`](Self::recv) and as a [`Stream`]. While too many infohashes wait to be taken
+/// ([`CrawlOptions::untaken`](field@CrawlOptions::untaken)), no further nodes are queried. If the crawl could not
+/// start, the first read returns [`CallError::Busy`] or [`CallError::Closed`].
 ///
-/// Dropping it stops the crawl. It does not keep the node running.
+/// Dropping this stops the crawl. It does not keep the node running.
 #[must_use = "dropping a crawl stops it"]
 pub struct Crawl {
     finds: FeedReader<Found, ()>,
@@ -46,26 +47,26 @@ impl Crawl {
     ///
     /// # Errors
     ///
-    /// Why the crawl could not start, or [`CallError::Closed`] once the node has ended.
+    /// The error with which the crawl could not start, or [`CallError::Closed`] once the node has ended.
     pub async fn recv(&mut self) -> Result<Found, CallError> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Blocks for the next infohash, at most for `timeout`.
+    /// Blocks until the next infohash is found, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`], and those of [`recv`](Self::recv).
+    /// [`CallError::TimedOut`], and the errors of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Found, CallError> {
         self.recv_until(StdInstant::now().checked_add(timeout))
     }
 
-    /// How it goes.
+    /// Returns the report of the crawl so far.
     pub fn report(&self) -> CrawlReport {
         *lock(&self.report)
     }
 
-    /// No `deadline`: blocks for as long as it takes.
+    /// Blocks until the next infohash is found or `deadline` has passed; without a deadline for as long as it takes.
     fn recv_until(&self, deadline: Option<StdInstant>) -> Result<Found, CallError> {
         let next = self.finds.wait(deadline, Feed::next_item);
         self.note_taken();
@@ -78,7 +79,7 @@ impl Crawl {
         next
     }
 
-    /// Wakes the loop if it may have waited for room.
+    /// Wakes the loop, which may wait until there is room.
     fn note_taken(&self) {
         if self.finds.waiting() + 1 >= WAITING {
             self.lease.iter().for_each(Lease::wake);
@@ -87,7 +88,7 @@ impl Crawl {
 }
 
 impl Crawl {
-    /// Blocks for one after the other, and leaves this to be used afterwards.
+    /// Returns a blocking iterator, after which the crawl can still be used.
     pub fn iter(&mut self) -> Iter<'_, Found> {
         Iter::new(|| self.recv_until(None).ok())
     }

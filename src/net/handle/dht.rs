@@ -1,4 +1,4 @@
-//! The owner of a node and the handles to it: what can be asked of the node, from threads and tasks alike.
+//! The owner of a node and the handles to it, for threads and tasks alike.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -18,7 +18,7 @@ use super::recurring::{Announcement, Recurring};
 use crate::crawl::CrawlOptions;
 use crate::net::counters::LoopStats;
 use crate::net::engine::feed::feed;
-use crate::net::engine::lookups::{Key, Sampled, Wants};
+use crate::net::engine::lookups::{Consumer, Key, Sampled};
 use crate::net::engine::mailbox::{Change, Command};
 use crate::net::engine::shared::Shared;
 use crate::net::metrics::Metrics;
@@ -27,48 +27,50 @@ use crate::report::{NodeInfo, Pong};
 use crate::stats::Stats;
 use crate::{Announce, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId};
 
-/// A running node, and its one owner. It can do all that a [`DhtHandle`] can.
+/// The owner of a running node, which can do all that a [`DhtHandle`] can.
 ///
-/// The loop of the node sleeps until a packet, a call or a deadline. Dropping the owner ends the node, whoever
-/// still has a handle: what was asked before is done, and what is waiting to be sent is sent. A thread of its own is
-/// waited for meanwhile; a task is not: [`shutdown`](Self::shutdown) can be. The state, if it has a file, is saved also
-/// if a runtime ends first, which then waits for the disk.
+/// The loop of the node sleeps until a packet, a call or a deadline. Dropping the owner ends the node, even if there
+/// are handles: calls made before are completed, and datagrams that wait are sent. The drop waits for a thread to end,
+/// but not for a task; await [`shutdown`](Self::shutdown) for that. The state is saved, if it has a file, even if a
+/// runtime ends first, which then waits for the disk.
 #[must_use = "dropping it ends the node"]
 pub struct Dht {
     handle: DhtHandle,
-    /// Until somebody waits for it.
+    /// The call that ends with the node; `None` once it was returned.
     ended: Option<Call<()>>,
     #[cfg(feature = "net")]
     thread: Option<JoinHandle<()>>,
 }
 
 impl Dht {
-    /// Returns what tells of the end as well.
+    /// Creates the owner, and what reports the end of the loop to it.
     pub(crate) fn new(handle: DhtHandle) -> (Self, Ending) {
         let (writer, reply) = feed();
         let dht = Self {
             handle,
-            ended: Some(Call::of(reply)),
+            ended: Some(Call::pending(reply)),
             #[cfg(feature = "net")]
             thread: None,
         };
         (dht, Ending(Some(writer)))
     }
 
-    /// Has the drop wait for a thread.
+    /// Makes the drop wait for a thread.
     #[cfg(feature = "net")]
     pub(crate) fn join_at_end(&mut self, thread: JoinHandle<()>) {
         self.thread = Some(thread);
     }
 
-    /// A handle to be given away.
+    /// Returns a handle to the node.
     pub fn handle(&self) -> DhtHandle {
         self.handle.clone()
     }
 
-    /// Ends the node. To wait for the call is to wait until the last datagrams have left, for a quarter of a second
-    /// at most, the state is saved, if there is a file for that, for as long as the disk takes, and the ports are
-    /// free. Calls and lookups under way fail with [`CallError::Closed`](crate::net::CallError::Closed).
+    /// Ends the node.
+    ///
+    /// The call is complete once the last datagrams are sent, within a quarter of a second, the state is saved, if it
+    /// has a file, and the ports are free. Calls and lookups in progress fail with
+    /// [`CallError::Closed`](crate::net::CallError::Closed).
     pub fn shutdown(mut self) -> Call<()> {
         #[cfg(feature = "net")]
         {
@@ -104,14 +106,14 @@ impl fmt::Debug for Dht {
     }
 }
 
-/// A handle to a node. Clones are handles to the same one; any thread or task may use them.
+/// A handle to a node, usable in any thread or task. Clones are handles to the same node.
 ///
-/// No call blocks or fails where it is made: it is handed to the loop of the node, and what comes back can be
-/// waited for (`wait`, `recv_timeout`, iterators) or awaited (`.await`, `recv().await`, streams). An error arrives
-/// there: [`CallError::Closed`] once the node has ended, [`CallError::Busy`] while 8192 calls are waiting for the
-/// loop, and those that the methods tell of.
+/// No call blocks or fails at once: it is sent to the loop of the node, and what it returns can be waited for (`wait`,
+/// `recv_timeout`, iterators) or awaited (`.await`, `recv().await`, streams). Errors are returned there: those that
+/// each method lists, [`CallError::Closed`] once the node has ended, and [`CallError::Busy`] while 8192 calls wait for
+/// the loop.
 ///
-/// The node lives as long as its [`Dht`], however many handles there are.
+/// The node runs until its [`Dht`] is dropped, regardless of its handles.
 ///
 /// [`CallError::Closed`]: crate::net::CallError::Closed
 /// [`CallError::Busy`]: crate::net::CallError::Busy
@@ -126,100 +128,103 @@ impl DhtHandle {
         Self { shared: Arc::clone(shared) }
     }
 
-    /// Finds the peers of a torrent, and yields them as they arrive.
+    /// Looks up the peers of a torrent, and yields them as they are found.
     pub fn get_peers(&self, infohash: InfoHash) -> LookupHandle {
         self.lookup(Lookup::GetPeers(infohash), self.shared.lookup_options)
     }
 
-    /// Counts the peers of a torrent without joining them, by the filters of the nodes that store
-    /// them (BEP 33). The numbers are in the report, as
-    /// [`LookupReport::swarm`](crate::LookupReport::swarm); the lookup yields no peers.
+    /// Counts the peers of a torrent without announcing this host, from the filters of the nodes that store them
+    /// (BEP 33). The numbers are in [`LookupReport::swarm`](crate::LookupReport::swarm); the lookup yields no peers.
     pub fn scrape(&self, infohash: InfoHash) -> LookupHandle {
         self.lookup(Lookup::Scrape(infohash), self.shared.lookup_options)
     }
 
-    /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-    /// or so, and [`start_announcing`](Self::start_announcing) repeats it.
-    /// [`Outcome::stored`](crate::net::Outcome::stored) says whether it is stored; the lookup yields the torrent's
-    /// other peers by the way.
+    /// Announces this host as a peer of a torrent, once.
+    ///
+    /// Other nodes store it for about half an hour; [`start_announcing`](Self::start_announcing) repeats it.
+    /// [`Outcome::stored`](crate::net::Outcome::stored) says whether it is stored. The lookup also yields the other
+    /// peers of the torrent.
     ///
     /// [`StartError::PortZero`](crate::StartError::PortZero) if the port is 0.
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> LookupHandle {
         self.lookup(Lookup::Announce(infohash, announce), self.shared.lookup_options)
     }
 
-    /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
-    /// again every [`Config::announce_interval`](field@crate::Config::announce_interval), as
-    /// [`Node::start_announcing`] does. Thousands of them are spread evenly.
+    /// Announces this host as a peer of a torrent until the [`Announcement`] is dropped.
     ///
-    /// A torrent has one announce: callers with the same torrent share it, and of those that are left
-    /// the last one to come says what is announced.
+    /// It is announced soon, and again every [`Config::announce_interval`](field@crate::Config::announce_interval), as
+    /// by [`Node::start_announcing`]. Thousands of announces are spread evenly.
     ///
-    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was kept up when the state was
-    /// saved goes on from where it was: if it is not due yet, its first round waits until it is. What nobody asks for
-    /// again is not announced. An announcement that is dropped before the node ends counts as given up: to have it go
-    /// on after the next start, [`shutdown`](Dht::shutdown) comes first.
+    /// A torrent has one announce: callers with the same torrent share it, and the latest of the remaining callers
+    /// determines what is announced.
     ///
-    /// A [`PublishError`](crate::errors::PublishError) if too many are kept up or the port is 0.
+    /// With a [`Builder::state`](crate::net::Builder::state) file, an announce that was saved keeps its place in the
+    /// interval: if it is not due yet, its first republish comes when it is. It is announced only if a caller starts it
+    /// again. An announcement that is dropped before the node ends is not saved; to resume it after the next start,
+    /// call [`shutdown`](Dht::shutdown) first.
+    ///
+    /// A [`PublishError`](crate::errors::PublishError) if there are too many publications or the port is 0.
     pub fn start_announcing(&self, infohash: InfoHash, announce: Announce) -> Announcement {
-        Recurring::start(&self.shared, infohash, |number, rounds| Command::Announce {
+        Recurring::start(&self.shared, infohash, |number, republishes| Command::Announce {
             number,
             infohash,
             announce,
-            rounds,
+            republishes,
         })
     }
 
-    /// Finds the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
+    /// Looks up the nodes closest to an id, which are in the [`Outcome`](crate::net::Outcome).
     pub fn find_node(&self, target: NodeId) -> LookupHandle {
         self.lookup(Lookup::FindNode(target), self.shared.lookup_options)
     }
 
-    /// Starts any lookup, with options of its own. It is shared with callers who asked for the same with
-    /// the same options and whose lookup is still under way.
+    /// Starts a lookup with the given options. Callers that start the same lookup with the same options while it is in
+    /// progress share it.
     pub fn lookup(&self, lookup: Lookup, options: LookupOptions) -> LookupHandle {
-        LookupHandle::start(&self.shared, Key::Lookup(lookup, options), Wants::Peers)
+        LookupHandle::start(&self.shared, Key::Lookup(lookup, options), Consumer::Peers)
     }
 
-    /// Joins the DHT anew. It happens by itself at birth and after an outage.
+    /// Looks up the neighbours of this node. A node does so by itself at the start and after an outage.
     pub fn bootstrap(&self) -> LookupHandle {
-        LookupHandle::start(&self.shared, Key::Bootstrap, Wants::Peers)
+        LookupHandle::start(&self.shared, Key::Bootstrap, Consumer::Peers)
     }
 
-    /// Asks the node at `addr` whether it is there.
+    /// Pings the node at `addr`.
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
-    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
+    /// [`CallError::Query`](crate::net::CallError::Query) if it does not respond, or not with a valid response;
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be contacted.
     pub fn ping(&self, addr: SocketAddr) -> Call<Pong> {
         Call::query(&self.shared, |number, reply| Command::Ping { number, addr, reply })
     }
 
-    /// Asks the node at `addr` for a sample of the infohashes that it stores peers of, and for the
-    /// nodes that it knows closest to `target` (BEP 51).
+    /// Queries the node at `addr` for a sample of the infohashes that it stores peers of, and for the nodes closest to
+    /// `target` that it knows (BEP 51).
     ///
-    /// [`CallError::Query`](crate::net::CallError::Query) if there is no good answer,
-    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be asked.
+    /// [`CallError::Query`](crate::net::CallError::Query) if it does not respond, or not with a valid response;
+    /// [`CallError::Contact`](crate::net::CallError::Contact) if it may not be contacted.
     pub fn sample_infohashes(&self, addr: SocketAddr, target: NodeId) -> Call<Sampled> {
         Call::query(&self.shared, |number, reply| Command::Sample { number, addr, target, reply })
     }
 
-    /// Asks node after node for samples of their infohashes (BEP 51), as a
-    /// [`Crawler`](crate::crawl::Crawler) does, for as long as the [`Crawl`] lives.
+    /// Queries one node after the other for samples of infohashes (BEP 51) until the [`Crawl`] is dropped, as a
+    /// [`Crawler`](crate::crawl::Crawler) does.
     pub fn crawl(&self, options: CrawlOptions) -> Crawl {
         Crawl::start(&self.shared, options)
     }
 
-    /// Adds a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if
-    /// it answers. The call ends before that.
+    /// Adds a node at `addr`, from a peer's PORT message or a file. It is pinged, and kept if it responds; the call is
+    /// complete before that.
     pub fn add_node(&self, addr: SocketAddr) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::AddNode { addr, reply })
+        Call::request(&self.shared, |reply| Command::AddNode { addr, reply })
     }
 }
 
-/// The node itself.
+/// The state of the node.
 impl DhtHandle {
-    /// Calls the node within its loop, which waits meanwhile: for whatever this handle has no method of its own. What
-    /// the node is to send leaves in the same turn. To wait in there for another call of this node is to wait for ever.
+    /// Calls the node within its loop, which waits meanwhile; for everything that this handle has no method for.
+    ///
+    /// Datagrams that the node has to send leave in the same turn. Blocking in `call` for another call to this node
+    /// deadlocks.
     ///
     /// ```
     /// # use dht_proto::{Family, net::{Call, DhtHandle}};
@@ -231,120 +236,118 @@ impl DhtHandle {
         &self,
         call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
     ) -> Call<R> {
-        Call::ask(&self.shared, |reply| {
+        Call::request(&self.shared, |reply| {
             Command::With(Box::new(move |node, now| reply.end(Ok(call(node, now)))))
         })
     }
 
-    /// Waits until the node [is ready](Self::is_ready) in either family. Lookups work before, but find less.
+    /// Waits until the node [is ready](Self::is_ready) in one family. Lookups before that find less.
     pub fn ready(&self) -> Call<()> {
-        Call::ask(&self.shared, Command::Ready)
+        Call::request(&self.shared, Command::Ready)
     }
 
-    /// Whether the node has found its place in the DHT of this family, and has not lost it since:
-    /// after an outage, at another address, or with its nodes forgotten, it has to join anew. Not
-    /// once it has ended.
+    /// Whether the node has joined the DHT of this family. After an outage, at another address, or with its nodes
+    /// cleared it has to rejoin. `false` once the node has ended.
     pub fn is_ready(&self, family: Family) -> bool {
         self.shared.status().ready[family.index()]
     }
 
-    /// Switches the node off, or on again. Nothing happens if it is so already.
+    /// Disables or enables the node. The call has no effect if nothing changes.
     ///
-    /// Off, the sockets are closed and their ports free; calls fail with
-    /// [`StartError::Disabled`](crate::StartError::Disabled), what is under way ends with what it has
-    /// found, and announces that are kept up wait ([`Node::set_enabled`]). Id, tables and stored
-    /// peers stay. On again, the same ports are bound; a port that was not named, and is taken by
-    /// now, gives way to another.
+    /// While the node is disabled its sockets are closed and the ports free. Calls fail with
+    /// [`StartError::Disabled`](crate::StartError::Disabled), lookups in progress end with what they have found, and
+    /// publications wait ([`Node::set_enabled`]). Ids, tables and stored peers stay. When it is enabled, the same ports
+    /// are bound; a port that was chosen by the system and is in use by then is replaced by another.
     ///
-    /// [`CallError::Io`](crate::net::CallError::Io) if a socket cannot be opened: it is tried
-    /// again by and by ([`NetEvent::Rebound`](crate::net::NetEvent::Rebound)); the other family is on.
+    /// [`CallError::Io`](crate::net::CallError::Io) if a socket cannot be opened: the loop retries
+    /// ([`NetEvent::Rebound`](crate::net::NetEvent::Rebound)), and the other family is enabled.
     pub fn set_enabled(&self, enabled: bool) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::Change(Change::Enable(enabled), reply))
+        Call::request(&self.shared, |reply| Command::Change(Change::Enable(enabled), reply))
     }
 
-    /// Whether the node is switched on, by [`set_enabled`](Self::set_enabled).
+    /// Whether the node is enabled, by [`set_enabled`](Self::set_enabled).
     pub fn is_enabled(&self) -> bool {
         !self.shared.status().disabled
     }
 
-    /// From now on, answers nobody and says so in queries, or answers again (BEP 43,
+    /// Makes the node stop or resume answering queries, which its own queries say (BEP 43,
     /// [`Node::set_read_only`]).
     pub fn set_read_only(&self, read_only: bool) -> Call<()> {
         self.with(move |node, now| node.set_read_only(now, read_only))
     }
 
-    /// Opens the sockets anew, after a change of the network: the one of the family of `addr` there,
-    /// port 0 meaning a free one, or all of them where they are. The node lives on
-    /// ([`Node::handle_rebind`]). A socket that fails is opened again without this.
+    /// Opens the sockets again, after a change of the network: the socket of the family of `addr` at `addr`, with port
+    /// 0 a free port; without an address all sockets, each at its address.
     ///
-    /// [`CallError::Io`](crate::net::CallError::Io) with the system's error. If `addr` cannot be bound, the socket
-    /// stays where it is; without an address it is tried again by and by.
-    /// [`CallError::NoSocket`](crate::net::CallError::NoSocket) if `addr` is of a family that is off, or the
-    /// socket is not the node's own.
+    /// The state of the node stays ([`Node::handle_rebind`]). A socket that fails is opened again without this call.
+    ///
+    /// [`CallError::Io`](crate::net::CallError::Io) with the error of the system. If `addr` cannot be bound, the socket
+    /// stays where it is; without an address the loop retries. [`CallError::NoSocket`](crate::net::CallError::NoSocket)
+    /// if the family of `addr` is off, or the node has no socket of its own.
     pub fn rebind(&self, addr: Option<SocketAddr>) -> Call<()> {
-        Call::ask(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))
+        Call::request(&self.shared, |reply| Command::Change(Change::Rebind(addr), reply))
     }
 
-    /// The address that the socket of this family is bound to; `None` if the family is off, without a
-    /// socket for now, or the socket is not the node's own.
+    /// Returns the address that the socket of this family is bound to; `None` if the family is off, has no socket at
+    /// the moment, or the node has no socket of its own.
     pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
         self.shared.status().local_addrs[family.index()]
     }
 
-    /// Where the nodes of this family see us; `None` until enough of them have said so. The port is 0
-    /// where they disagree on it. [`Event::ExternalAddr`](crate::Event::ExternalAddr) tells of a
-    /// change.
+    /// Returns the external address of this node, `None` until enough nodes have reported it. The port is 0 if they
+    /// disagree on it. [`Event::ExternalAddr`](crate::Event::ExternalAddr) reports changes.
     pub fn external_addr(&self, family: Family) -> Call<Option<SocketAddr>> {
         self.with(move |node, _| node.external_addr(family))
     }
 
-    /// Our id in the DHT of this family, which changes with our external address
+    /// Returns the id of this node in one family, which changes with the external address
     /// ([`Config::secure_ids`](field@crate::Config::secure_ids)).
     pub fn id(&self, family: Family) -> Call<NodeId> {
         self.with(move |node, _| node.id(family))
     }
 
-    /// How many nodes are in the table of this family.
+    /// Returns the number of nodes in the routing table of this family.
     pub fn node_count(&self, family: Family) -> Call<usize> {
         self.with(move |node, _| node.node_count(family))
     }
 
-    /// The nodes in the table of this family. To have them again after the next start there is
-    /// [`Builder::state`](crate::net::Builder::state).
+    /// Returns the nodes in the routing table of this family. [`Builder::state`](crate::net::Builder::state) keeps them
+    /// across a restart.
     pub fn nodes(&self, family: Family) -> Call<Vec<NodeInfo>> {
         self.with(move |node, _| node.nodes(family).collect())
     }
 
-    /// Saves the state now, beside the usual times, and tells whether it was saved: not without
-    /// a [`Builder::state`](crate::net::Builder::state) file, and not while no other node is known.
+    /// Saves the state now, in addition to the usual times, and returns whether it was saved: it is not without a
+    /// [`Builder::state`](crate::net::Builder::state) file, nor while no other node is known.
     ///
     /// [`CallError::State`](crate::net::CallError::State) if the file cannot be written.
     pub fn save_state(&self) -> Call<bool> {
-        Call::ask(&self.shared, Command::Save)
+        Call::request(&self.shared, Command::Save)
     }
 
-    /// Forgets the nodes of both tables, and removes the state file. The DHT is joined anew from the
-    /// bootstrap hosts, under the same id, and saved again once there are nodes; to go on under
-    /// another id, [`shutdown`](Dht::shutdown) and then
+    /// Clears both routing tables, and removes the state file.
+    ///
+    /// The node rejoins the DHT from the bootstrap hosts, under the same id, and the state is saved again once there
+    /// are nodes. To change the id as well, call [`shutdown`](Dht::shutdown) and then
     /// [`StateFile::clear`](crate::net::StateFile::clear).
     ///
     /// [`CallError::State`](crate::net::CallError::State) if the file cannot be removed.
     pub fn clear_state(&self) -> Call<()> {
-        Call::ask(&self.shared, Command::Clear)
+        Call::request(&self.shared, Command::Clear)
     }
 
-    /// Stores a peer that the node of another address was told of ([`Node::store_peer`]).
+    /// Stores a peer that was announced to another node of this program ([`Node::store_peer`]).
     ///
     /// [`CallError::Store`](crate::net::CallError::Store) if it may not be stored or there is no room for it.
     pub fn store_peer(&self, infohash: InfoHash, peer: SocketAddr, seed: bool) -> Call<()> {
-        Call::ask(&self.shared, |reply| {
+        Call::request(&self.shared, |reply| {
             Command::With(Box::new(move |node, now| {
                 reply.end(node.store_peer(now, infohash, peer, seed).map_err(Into::into));
             }))
         })
     }
 
-    /// The peers of a torrent that announced themselves to us.
+    /// Returns the peers of a torrent that announced themselves to this node.
     pub fn stored_peers(&self, infohash: InfoHash) -> Call<Vec<SocketAddr>> {
         self.with(move |node, _| node.stored_peers(infohash).collect())
     }
@@ -352,29 +355,29 @@ impl DhtHandle {
 
 /// Observability.
 impl DhtHandle {
-    /// What the node has counted.
+    /// Returns the counters of the node.
     pub fn stats(&self) -> Call<Stats> {
         self.with(|node, _| *node.stats())
     }
 
-    /// What the loop around the node has counted. It can be read after the end, too.
+    /// Returns the counters of the loop, even after the node has ended.
     pub fn loop_stats(&self) -> LoopStats {
         self.shared.counters.read()
     }
 
-    /// Everything that can be measured, read at once.
+    /// Returns all counters and gauges, read at once.
     pub fn metrics(&self) -> Call<Metrics> {
         let loop_stats = self.loop_stats();
         self.with(move |node, _| Metrics::read(node, loop_stats))
     }
 
-    /// The last error with which the system did not send a datagram: no route, a firewall, no
-    /// buffers. `None` if all of them have left. It can be read after the end, too.
+    /// Returns the last error with which the system did not send a datagram: no route, a firewall, no buffers. `None`
+    /// if all were sent. It can be read even after the node has ended.
     pub fn last_send_error(&self) -> Option<io::Error> {
         self.shared.last_send_error()
     }
 
-    /// Subscribes to what the node does on its own account, from now on.
+    /// Subscribes to the events of the node that no call waits for, from now on.
     pub fn subscribe(&self) -> NetEvents {
         let (subscriber, events) = NetEvents::new();
         self.shared.send(Command::Subscribe(subscriber), |error| events.refuse(error));

@@ -1,4 +1,4 @@
-//! A subscription to what the node does on its own account.
+//! The callers' side of a subscription.
 
 use core::future::poll_fn;
 use core::pin::Pin;
@@ -16,11 +16,11 @@ use crate::net::error::CallError;
 /// A subscription to [`NetEvent`]s, from [`DhtHandle::subscribe`](crate::net::DhtHandle::subscribe) or
 /// [`Builder::subscribe`](crate::net::Builder::subscribe).
 ///
-/// It yields the events in their order, and ends with the node: as an iterator, which blocks until the next one;
-/// by [`recv`](Self::recv) and as a [`Stream`], which are awaited.
+/// It yields the events in order, until the node ends: as an iterator, which blocks until the next one, or
+/// asynchronously by [`recv`](Self::recv) and as a [`Stream`].
 ///
-/// It does not keep the node running. A subscriber that falls behind by more than 1024 events
-/// loses the newest ones ([`LoopStats::notices_lost`](crate::net::LoopStats::notices_lost)).
+/// It does not keep the node running. While 1024 events wait to be taken, newer ones are lost
+/// ([`LoopStats::notices_lost`](crate::net::LoopStats::notices_lost)).
 #[derive(Debug)]
 pub struct NetEvents {
     events: FeedReader<NetEvent, ()>,
@@ -32,7 +32,7 @@ impl NetEvents {
         (subscriber, Self { events })
     }
 
-    /// Has it end because the engine does not even hear of it.
+    /// Ends the subscription with an error, because the engine did not receive it.
     pub(super) fn refuse(&self, error: CallError) {
         self.events.refuse(error);
     }
@@ -46,18 +46,18 @@ impl NetEvents {
         poll_fn(|cx| self.events.poll(cx, Feed::next_item)).await
     }
 
-    /// Blocks for the next event, at most for `timeout`.
+    /// Blocks until the next event, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`], and those of [`recv`](Self::recv).
+    /// [`CallError::TimedOut`], and the errors of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<NetEvent, CallError> {
         self.events.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
     }
 }
 
 impl NetEvents {
-    /// Blocks for one after the other, and leaves this to be used afterwards.
+    /// Returns a blocking iterator, after which the subscription can still be used.
     pub fn iter(&mut self) -> Iter<'_, NetEvent> {
         Iter::new(|| self.events.wait(None, Feed::next_item).ok())
     }

@@ -1,12 +1,14 @@
-//! Blocking for one item after the other.
+//! A blocking iterator over what a handle yields.
 
 use alloc::boxed::Box;
 use core::fmt;
 
-/// A blocking iterator over what a handle yields: [`next`](Iterator::next) waits until there is something, and
-/// yields `None` at the end or on an error, which the handle still tells.
+/// A blocking iterator over what a handle yields.
 ///
-/// Not for asynchronous code: in debug builds it panics within a tokio runtime, where it would hold up other tasks.
+/// [`next`](Iterator::next) blocks until there is something. It returns `None` at the end or on an error, which the
+/// handle still returns.
+///
+/// Not for asynchronous code, where it would delay other tasks: within a tokio runtime it panics in debug builds.
 pub struct Iter<'a, T>(Box<dyn FnMut() -> Option<T> + Send + 'a>);
 
 impl<'a, T> Iter<'a, T> {

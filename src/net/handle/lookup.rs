@@ -1,4 +1,4 @@
-//! A lookup as its caller sees it.
+//! The callers' side of a lookup.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -18,25 +18,24 @@ use crate::LookupReport;
 #[cfg(feature = "items")]
 use crate::items::Item;
 use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
-use crate::net::engine::lookups::{Key, Outcome, Wants};
+use crate::net::engine::lookups::{Consumer, Key, Outcome};
 use crate::net::engine::mailbox::{Command, Resource};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
-/// A lookup, announce, put or bootstrap under way, from the methods of [`DhtHandle`](crate::net::DhtHandle).
+/// A lookup, announce, put or bootstrap in progress, from the methods of [`DhtHandle`](crate::net::DhtHandle).
 ///
-/// It yields what is found, and ends with the lookup: as an iterator, which blocks until the next arrives; by
-/// [`recv`](Self::recv) and as a [`Stream`], which are awaited. It is peers that are found, each once; where an
-/// item is sought it is that, and of a mutable one versions, each newer than the one before. Other lookups yield
-/// nothing. What was found before a caller joined a lookup that was under way is replayed to it.
+/// It yields results until the lookup ends: as an iterator, which blocks until the next one, or asynchronously by
+/// [`recv`](Self::recv) and as a [`Stream`]. The results are peers, each once, or for a lookup of an item the item,
+/// with several versions of a mutable item each newer than the one before; other lookups yield nothing. A caller that
+/// shares a lookup in progress receives what was found before as well.
 ///
-/// How it went is told by [`wait`](Self::wait) or by awaiting the handle itself.
+/// [`wait`](Self::wait) or awaiting the handle itself returns the [`Outcome`].
 ///
-/// A lookup that could not start ([`CallError::Start`], [`CallError::QueueFull`], [`CallError::Busy`],
-/// [`CallError::Closed`]) says so at the first read.
+/// If the lookup could not start, the first read returns the error ([`CallError::Start`], [`CallError::QueueFull`],
+/// [`CallError::Busy`], [`CallError::Closed`]).
 ///
-/// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
-/// running.
+/// Dropping this cancels the lookup unless another caller shares it. It does not keep the node running.
 #[must_use = "dropping it cancels the lookup"]
 pub struct LookupHandle<T = SocketAddr> {
     findings: FeedReader<T, Outcome>,
@@ -47,93 +46,95 @@ pub struct LookupHandle<T = SocketAddr> {
 }
 
 impl<T> LookupHandle<T> {
-    /// Starts a lookup; `wants` tells what of it is handed over.
+    /// Starts a lookup; `consumer` creates the consumer of its results.
     pub(super) fn start(
         shared: &Arc<Shared>,
         key: Key,
-        wants: impl FnOnce(FeedWriter<T, Outcome>) -> Wants,
+        consumer: impl FnOnce(FeedWriter<T, Outcome>) -> Consumer,
     ) -> Self {
         let ((writer, findings), number) = (feed(), shared.next_number());
-        let command = Command::Lookup { number, key, wants: wants(writer) };
+        let command = Command::Lookup { number, key, consumer: consumer(writer) };
         let is_sent = shared.send(command, |error| findings.refuse(error));
         let lease = is_sent.then(|| Lease::new(shared, Resource::Lookup(number)));
         Self { findings, number, shared: Arc::clone(shared), lease }
     }
 
-    /// A lookup that is refused at once.
+    /// Creates a lookup that is refused at once.
     #[cfg(feature = "items")]
     pub(super) fn refused(shared: &Arc<Shared>, error: CallError) -> Self {
         let findings = FeedReader::ended(Err(error));
         Self { findings, number: 0, shared: Arc::clone(shared), lease: None }
     }
 
-    /// Awaits what is found next; `Ok(None)` once the lookup has ended. Nothing is lost if the future is dropped.
+    /// Awaits the next result; `Ok(None)` once the lookup has ended. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// Why the lookup could not start, or [`CallError::Closed`] if the node ended before it.
+    /// The error with which the lookup could not start, or [`CallError::Closed`] if the node has ended.
     pub async fn recv(&mut self) -> Result<Option<T>, CallError> {
         poll_fn(|cx| self.findings.poll(cx, Feed::next)).await
     }
 
-    /// Blocks for what is found next, at most for `timeout`; `Ok(None)` once the lookup has ended.
+    /// Blocks until the next result, at most for `timeout`; `Ok(None)` once the lookup has ended.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`] while the lookup goes on, and those of [`recv`](Self::recv).
+    /// [`CallError::TimedOut`] while the lookup is in progress, and the errors of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, CallError> {
         self.findings.wait(StdInstant::now().checked_add(timeout), Feed::next)
     }
 
-    /// Blocks until the end. What is found meanwhile can still be taken.
+    /// Blocks until the lookup ends. Results found meanwhile can still be taken.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv).
+    /// The errors of [`recv`](Self::recv).
     pub fn wait(&mut self) -> Result<Outcome, CallError> {
         self.findings.wait(None, Feed::end)
     }
 
-    /// Blocks until the end, at most for `timeout`.
+    /// Blocks until the lookup ends, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`] while the lookup goes on, and those of [`recv`](Self::recv).
+    /// [`CallError::TimedOut`] while the lookup is in progress, and the errors of [`recv`](Self::recv).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Outcome, CallError> {
         self.findings.wait(StdInstant::now().checked_add(timeout), Feed::end)
     }
 
-    // As a method, so that an iterator captures all of it, the lease too; and so that sending that needs no `Sync`.
+    // A method, so that the iterator captures the whole handle with its lease, and is `Send` without `Sync`.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "it is captured by the iterator")]
     fn next_blocking(&mut self) -> Option<T> {
         self.findings.wait(None, Feed::next).ok().flatten()
     }
 
-    /// How it went, once it has ended.
+    /// Returns the outcome of the lookup, if it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
         self.findings.with(Feed::end)
     }
 }
 
 impl<T: Send + 'static> LookupHandle<T> {
-    /// How it goes, or went.
+    /// Returns the report of the lookup, whether it has ended or not.
     pub fn report(&self) -> Call<LookupReport> {
         if let Some(end) = self.outcome() {
             return Call::ended(end.map(|outcome| outcome.report));
         }
         let (number, findings) = (self.number, self.findings.share());
         let end = Box::new(move || findings.with(Feed::end));
-        Call::ask(&self.shared, |reply| Command::Report { number, end, reply })
+        Call::request(&self.shared, |reply| Command::Report { number, end, reply })
     }
 }
 
 #[cfg(feature = "items")]
 impl LookupHandle<Item> {
-    /// Returns the newest version that was seen once `within` has passed, or the lookup has ended before: of a mutable
-    /// item that is usually there long before the slowest nodes, which the lookup itself waits for. `None` if none was
-    /// seen by then. Of an immutable item it returns the first copy, at once.
+    /// Returns the newest version found within this time, or by the end of the lookup if that is earlier; `None` if
+    /// none was found.
     ///
-    /// A node that answers later may have had a newer version. Before the next one is put, the put looks again.
+    /// The newest version of a mutable item is usually found long before the slowest nodes respond, for which the
+    /// lookup itself waits. An immutable item is returned as soon as it is found.
+    ///
+    /// A node that responds later may hold a newer version. A put of the next version looks for it again.
     pub fn newest_within(self, within: Duration) -> Call<Option<Item>> {
         let findings = self.findings.share();
         let end = Box::new(move || findings.with(Feed::end));
@@ -144,7 +145,7 @@ impl LookupHandle<Item> {
 }
 
 impl<T: Send> LookupHandle<T> {
-    /// Blocks for one after the other, and leaves this to be used afterwards.
+    /// Returns a blocking iterator, after which the lookup can still be used.
     pub fn iter(&mut self) -> Iter<'_, T> {
         Iter::new(|| self.next_blocking())
     }
@@ -203,7 +204,7 @@ impl<T> fmt::Debug for LookupHandle<T> {
     }
 }
 
-/// Awaits the end of a lookup.
+/// A future that is ready when a lookup has ended.
 #[derive(Debug)]
 #[must_use]
 pub struct Finish<H>(H);

@@ -1,14 +1,14 @@
-//! What callers have of a running node: one set of types for every loop, to block on or to await.
+//! The callers' side of a running node: one set of types for every loop, to block on or to await.
 //!
-//! - `builder`: what a node starts from
+//! - `builder`: the configuration of a node before it starts
 //! - `dht`: the owner of a node and the handles to it
-//! - `items`: what can be asked about items
+//! - `items`: the methods of a handle that concern items
 //! - `call`: the result of one call
-//! - `lookup`: a lookup under way
+//! - `lookup`: a lookup in progress
 //! - `recurring`: an announce or an item that is republished
-//! - `crawl`: a crawl under way
+//! - `crawl`: a crawl in progress
 //! - `events`: a subscription
-//! - `iter`: blocking for one item after the other
+//! - `iter`: a blocking iterator over what a handle yields
 
 pub(crate) mod builder;
 pub(crate) mod call;

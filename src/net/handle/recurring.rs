@@ -1,4 +1,4 @@
-//! What is republished for as long as its caller holds it.
+//! The callers' side of a publication.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -16,37 +16,37 @@ use crate::InfoHash;
 use crate::NodeId;
 use crate::net::engine::feed::{Feed, FeedReader, feed};
 use crate::net::engine::mailbox::{Command, Resource};
-use crate::net::engine::publications::{Republished, Rounds};
+use crate::net::engine::publications::{RepublishFeed, Republished};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
-/// An announce or an item that is republished as long as this lives.
+/// A publication: an announce or an item that is republished until this is dropped.
 ///
-/// It yields each republish as it ends, and ends with the node: as an iterator, which blocks until the next one
-/// ends; by [`recv`](Self::recv) and as a [`Stream`], which are awaited. A caller who comes for one after the next
-/// one has ended misses it.
+/// It yields the result of each republish, until the node ends: as an iterator, which blocks until the next one, or
+/// asynchronously by [`recv`](Self::recv) and as a [`Stream`]. Only the latest result is kept: one that is not taken
+/// before the next republish ends is lost.
 ///
-/// What could not start ([`CallError::Start`], [`CallError::QueueFull`], [`CallError::Busy`],
-/// [`CallError::Closed`]) says so at the first read.
+/// If the publication could not start, the first read returns the error ([`CallError::Publish`],
+/// [`CallError::QueueFull`], [`CallError::Busy`], [`CallError::Closed`]).
 ///
-/// Dropping it ends that, and a republish under way, unless another caller holds the same. It does not
+/// Dropping this ends the publication, and a republish in progress, unless another caller shares it. It does not
 /// keep the node running.
 #[must_use = "dropping it ends what is republished"]
 pub struct Recurring<T> {
     subject: T,
-    rounds: FeedReader<Republished, ()>,
+    republishes: FeedReader<Republished, ()>,
     _lease: Option<Lease>,
 }
 
-/// An announce that is repeated, from [`DhtHandle::start_announcing`](crate::net::DhtHandle::start_announcing).
+/// An announce that is republished, from [`DhtHandle::start_announcing`](crate::net::DhtHandle::start_announcing).
 pub type Announcement = Recurring<InfoHash>;
 
-/// An item that is put again and again, from [`DhtHandle::start_publishing`](crate::net::DhtHandle::start_publishing).
+/// An item that is republished, from [`DhtHandle::start_publishing`](crate::net::DhtHandle::start_publishing).
 #[cfg(feature = "items")]
 pub type Publication = Recurring<NodeId>;
 
 impl Announcement {
-    /// The torrent.
+    /// Returns the infohash of the torrent.
     pub const fn infohash(&self) -> InfoHash {
         self.subject
     }
@@ -54,7 +54,7 @@ impl Announcement {
 
 #[cfg(feature = "items")]
 impl Publication {
-    /// Where the item is stored.
+    /// Returns the target at which the item is stored.
     pub const fn target(&self) -> NodeId {
         self.subject
     }
@@ -64,42 +64,42 @@ impl<T> Recurring<T> {
     pub(super) fn start(
         shared: &Arc<Shared>,
         subject: T,
-        command: impl FnOnce(u64, Rounds) -> Command,
+        command: impl FnOnce(u64, RepublishFeed) -> Command,
     ) -> Self {
-        let ((writer, rounds), number) = (feed(), shared.next_number());
-        let is_sent = shared.send(command(number, writer), |error| rounds.refuse(error));
+        let ((writer, republishes), number) = (feed(), shared.next_number());
+        let is_sent = shared.send(command(number, writer), |error| republishes.refuse(error));
         let lease = is_sent.then(|| Lease::new(shared, Resource::Publication(number)));
-        Self { subject, rounds, _lease: lease }
+        Self { subject, republishes, _lease: lease }
     }
 
-    /// Awaits the end of the next republish, or takes the last one that this caller has not seen. None is lost if
-    /// the future is dropped.
+    /// Awaits the result of the next republish, or takes the latest one if this caller has not taken it. None is lost
+    /// if the future is dropped.
     ///
     /// # Errors
     ///
-    /// Why it could not start, or [`CallError::Closed`] once the node has ended.
+    /// The error with which the publication could not start, or [`CallError::Closed`] once the node has ended.
     pub async fn recv(&mut self) -> Result<Republished, CallError> {
-        poll_fn(|cx| self.rounds.poll(cx, Feed::next_item)).await
+        poll_fn(|cx| self.republishes.poll(cx, Feed::next_item)).await
     }
 
-    /// Blocks for the end of the next republish, as [`recv`](Self::recv) does, at most for `timeout`.
+    /// Blocks until the next republish has ended, as [`recv`](Self::recv) does, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`], and those of [`recv`](Self::recv).
+    /// [`CallError::TimedOut`], and the errors of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Republished, CallError> {
-        self.rounds.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
+        self.republishes.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
     }
 
-    // As a method, so that an iterator captures all of it, the lease too; and so that sending that needs no `Sync`.
+    // A method, so that the iterator captures the whole handle with its lease, and is `Send` without `Sync`.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "it is captured by the iterator")]
     fn next_blocking(&mut self) -> Option<Republished> {
-        self.rounds.wait(None, Feed::next_item).ok()
+        self.republishes.wait(None, Feed::next_item).ok()
     }
 }
 
 impl<T: Send> Recurring<T> {
-    /// Blocks for one after the other, and leaves this to be used afterwards.
+    /// Returns a blocking iterator, after which the publication can still be used.
     pub fn iter(&mut self) -> Iter<'_, Republished> {
         Iter::new(|| self.next_blocking())
     }
@@ -127,7 +127,7 @@ impl<T: Unpin> Stream for Recurring<T> {
     type Item = Republished;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Republished>> {
-        self.rounds.poll(cx, Feed::next_item).map(Result::ok)
+        self.republishes.poll(cx, Feed::next_item).map(Result::ok)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Bound, SocketFactory, Sockets};
 use crate::net::counters::count;
 use crate::net::engine::feed::Reply;
 use crate::net::engine::mailbox::Change;
-use crate::net::engine::{Engine, FAREWELL};
+use crate::net::engine::{Engine, FLUSH_TIME};
 use crate::net::error::CallError;
 use crate::{Family, Instant};
 
@@ -79,8 +79,8 @@ impl<F: SocketFactory> Driver<F> {
     /// Executes the commands from before the end, and returns until when the last datagrams may wait for their
     /// socket.
     pub(crate) fn leave(&mut self) -> Instant {
-        self.engine.obey_rest();
-        self.engine.clock.now() + FAREWELL
+        self.engine.execute_remaining();
+        self.engine.clock.now() + FLUSH_TIME
     }
 
     /// Sends what is waiting. Returns whether some is left, and may be sent until `end`.
@@ -130,7 +130,7 @@ impl<F: SocketFactory> Driver<F> {
             self.engine.handle_datagram(now, arrived.from, arrived.local, datagram);
             self.respond(now);
         }
-        if !is_empty && !self.engine.is_standing() {
+        if !is_empty && !self.engine.is_backdating() {
             self.transmit();
         }
     }
@@ -138,7 +138,7 @@ impl<F: SocketFactory> Driver<F> {
     /// Writes the responses to a datagram at once, so that a burst of queries does not overflow the ring of those
     /// that wait, and sends when the batch is full. What counts for an earlier time waits until that has passed.
     fn respond(&mut self, now: Instant) {
-        if !self.engine.is_standing() && self.engine.fill_batch(now) {
+        if !self.engine.is_backdating() && self.engine.fill_batch(now) {
             self.transmit();
         }
     }
@@ -164,7 +164,7 @@ impl<F: SocketFactory> Driver<F> {
         self.engine.shared.note_woken();
         for _ in 0..COMMANDS {
             let Some(command) = self.engine.shared.next_command() else { return false };
-            if let Some((change, reply)) = self.engine.obey(command) {
+            if let Some((change, reply)) = self.engine.execute(command) {
                 reply.end(self.change(change));
             }
         }

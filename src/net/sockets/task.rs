@@ -45,7 +45,7 @@ impl<R: Reactor> TaskLoop<R> {
         // Other tasks run while the disk works.
         self.driver.engine.begin_last_save();
         loop {
-            self.driver.engine.tend_saver();
+            self.driver.engine.poll_saver();
             if !self.driver.engine.is_saving() {
                 return;
             }

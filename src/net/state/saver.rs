@@ -66,13 +66,13 @@ impl Saver {
         Self { file, _lock: lock, interval, next, waker, waiting, under_way: None, is_ending: false }
     }
 
-    /// Returns when to call [`Self::tend`] next, if the waker is not called before.
+    /// Returns when to call [`Self::poll`] next, if the waker is not called before.
     pub(crate) const fn due(&self) -> Instant {
         self.next
     }
 
     /// Handles the end of a task, and begins the next one.
-    pub(crate) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<NetEvent> {
+    pub(crate) fn poll(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<NetEvent> {
         let notice = self.take_done();
         if now >= self.next && !self.is_ending {
             self.next = now + self.interval;
@@ -117,7 +117,7 @@ impl Saver {
         self.under_way.is_some() || !self.waiting.is_empty()
     }
 
-    /// Blocks until the task under way is done, and continues as [`Self::tend`] does.
+    /// Blocks until the task under way is done, and continues as [`Self::poll`] does.
     pub(crate) fn wait(&mut self, snapshot: Snapshot<'_>) -> Option<NetEvent> {
         let under_way = self.under_way.take();
         let notice = under_way.and_then(|UnderWay { task, done }| self.finish(task, done.recv().ok()));
@@ -259,13 +259,13 @@ mod tests {
         let node = node(start);
         let snapshot = || StateFile::snapshot(&node);
         let mut saver = Saver::new(StateFile::new(&path), None, INTERVAL, start, waker);
-        assert_eq!(saver.tend(&snapshot, start), None);
+        assert_eq!(saver.poll(&snapshot, start), None);
         assert!(!saver.is_busy());
         let due = saver.due();
         assert_eq!(due, start + INTERVAL);
-        assert_eq!(saver.tend(&snapshot, due), None);
+        assert_eq!(saver.poll(&snapshot, due), None);
         woken.recv_timeout(Duration::from_secs(30)).expect("the loop is woken");
-        assert_eq!(saver.tend(&snapshot, due), Some(NetEvent::StateSaved));
+        assert_eq!(saver.poll(&snapshot, due), Some(NetEvent::StateSaved));
         assert!(!saver.is_busy());
         assert_eq!(saver.due(), due + INTERVAL);
         std::fs::remove_file(path).unwrap();
@@ -309,7 +309,7 @@ mod tests {
             Saver::new(StateFile::new(path("saver-second")), None, Duration::ZERO, Instant::ZERO, waker);
         for at in 1..4 {
             assert_eq!(saver.due(), Instant::ZERO + Duration::from_secs(at));
-            saver.tend(&snapshot, saver.due());
+            saver.poll(&snapshot, saver.due());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Commands of a node: what a caller can have it do.
+//! Commands of a node.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -35,7 +35,7 @@ impl<S: Storage> Node<S> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
 
-    /// Loads a state that was saved `elapsed` ago, and returns how much of it was taken in.
+    /// Loads a state that was saved `elapsed` ago, and returns how much of it was restored and skipped.
     ///
     /// Saved nodes are pinged at about 25 a second and count as nodes only once they answer; until then
     /// lookups start from them, and query bootstrap hosts only if none of them answers. Nodes are skipped if
@@ -186,10 +186,10 @@ impl<S: Storage> Node<S> {
     /// [`Limits::traversals`](field@crate::Limits::traversals). All others are spread evenly over the interval: only a
     /// few run at a time, as many as [`Config::new_endpoints`](field@crate::Config::new_endpoints) sustains. By
     /// default that is one in 1.3 s, or 700 announces in 15 minutes, in one family, and half as many in both;
-    /// with more publications the interval grows for all alike. A lookup of the user takes the slot of a
-    /// republish if no other is free, but, if there are four times as many slots as a lookup needs, not that
-    /// of the last one. A republish that nobody acknowledged is repeated after a minute, then after two, four
-    /// and so on. While there is no network, republishes wait, and continue when it is back.
+    /// with more publications the interval grows for all alike. If no slot is free, a lookup of the user preempts a
+    /// republish, except the last one if there are four times as many slots as a lookup needs. A republish that no
+    /// node acknowledged is repeated after a minute, then after two, four and so on. While there is no network,
+    /// republishes wait, and continue when it is back.
     ///
     /// There is one announcement for each torrent. Announcing the torrent again with another port, or as a
     /// seed, changes the announcement, which keeps its id and is republished soon; announcing it unchanged
@@ -236,8 +236,8 @@ impl<S: Storage> Node<S> {
     /// each of them is reported as an [`Event::ItemFound`](crate::Event::ItemFound).
     ///
     /// The lookup waits for the closest nodes until they answer or [time out](field@crate::LookupOptions::timeout),
-    /// since the slowest may be the only one with the newest version. Who does not want to wait for them takes
-    /// the [`item`](Self::item) so far after some time of its own, and [cancels](Self::cancel) the lookup.
+    /// since the slowest may be the only one with the newest version. To bound the wait, take the
+    /// [`item`](Self::item) found so far after some time, and [cancel](Self::cancel) the lookup.
     ///
     /// To replace the item found, [`Item::sign`](crate::items::Item::sign) one with the
     /// [next](crate::items::Item::next_seq) number after [`ItemReport::seq`](crate::items::ItemReport::seq), then
@@ -261,7 +261,7 @@ impl<S: Storage> Node<S> {
     /// minutes of an earlier put of the item the tokens of that put are reused, without a second lookup.
     /// Before a mutable item is put, all nodes that may hold a version are queried, as in
     /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer version, or
-    /// another value under the same number, the item is sent to nobody, and `stored` is
+    /// another value under the same number, the item is sent to no node, and `stored` is
     /// [`PutError::Superseded`](crate::PutError::Superseded) or [`PutError::Conflict`](crate::PutError::Conflict).
     /// A node that refuses the item because of a version it holds is not replaced by a farther one.
     ///
@@ -302,7 +302,7 @@ impl<S: Storage> Node<S> {
     /// [`ItemConfig::publish_interval`](field@crate::items::ItemConfig::publish_interval), an hour by default (BEP
     /// 44), until [`stop_publishing`](Self::stop_publishing).
     ///
-    /// Anybody may publish items that others signed.
+    /// The item need not be signed by this program: any node may publish it.
     ///
     /// Republishes are scheduled as by [`start_announcing`](Self::start_announcing), with which they share
     /// slots and limits. Each one after the first counts the nodes that hold the item before putting it: if
@@ -423,7 +423,7 @@ impl<S: Storage> Node<S> {
         peer: SocketAddr,
         seed: bool,
     ) -> Result<(), StoreError> {
-        self.core.mirror_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
+        self.core.store_shared_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
     }
 
     /// Stores an item that was put to another node of this program.
@@ -438,7 +438,7 @@ impl<S: Storage> Node<S> {
     /// [`StoreError::NoRoom`] or [`StoreError::Stale`].
     #[cfg(feature = "items")]
     pub fn store_item(&mut self, now: Instant, item: &Item, from: SocketAddr) -> Result<(), StoreError> {
-        self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
+        self.core.store_shared_item(&mut self.storage.memory(), now, item, from.into())
     }
 
     /// Removes all peers that others announced. Announces of this node's own stay.

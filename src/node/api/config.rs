@@ -50,25 +50,24 @@ pub struct Config {
     /// The client and version in every message sent; four bytes, because one deployed family of nodes reads
     /// no other length (BEP 20).
     pub version: [u8; 4],
-    /// The queries per second that are answered to one source, and how many at once. Default: 5 and 50.
+    /// The queries per second of one source that are answered, and the burst. Default: 5 and 50.
     pub queries_per_source: RateLimit,
-    /// The queries per second that are sent to one endpoint, by all lookups and maintenance together, and how
-    /// many at once. A rate of 0 counts as 1, [`u32::MAX`] as no limit; the burst is 1..=15. Queries past it
-    /// wait while other destinations are served. Default: 2, as many as mldht answers, and 6, of the 10 that
-    /// mldht answers.
+    /// The queries per second that are sent to one endpoint, by all lookups and maintenance together, and the burst. A
+    /// rate of 0 counts as 1, [`u32::MAX`] as no limit; the burst is 1..=15. Queries past it wait while other
+    /// destinations are served. Default: 2, as many as mldht answers, and 6, of the 10 that mldht answers.
     pub queries_per_node: RateLimit,
-    /// The new endpoints per second that are contacted, and how many at once, which keeps the address
-    /// translation tables of home routers from overflowing. Default: 25 and 100, two lookups.
+    /// The new endpoints per second that are contacted, and the burst, which keeps the address translation tables of
+    /// home routers from overflowing. Default: 25 and 100, two lookups.
     pub new_endpoints: RateLimit,
-    /// Bytes per minute that a subnet (/24, /56) is sent before one of its addresses has proved that it
-    /// receives them; past that, three times what it sends. All such subnets together have ten times as much
-    /// a minute, and a quarter of what they send, beyond three times what they send. An item goes to one of
-    /// them once a minute if it is longer than three times the query. Default: 16 KiB.
+    /// Bytes per minute that are sent to a subnet (/24, /56) before one of its addresses has proved that it receives
+    /// them; past that, three times what it sends. All such subnets together may receive ten times this number a
+    /// minute, and a quarter of what they send, in addition to three times what they send. An item longer than three
+    /// times the query is sent to each of them once a minute at most. Default: 16 KiB.
     pub unverified_bytes: u32,
     /// Bytes per second of all responses together, on average over any minute, if
     /// [`source_limits`](Self::source_limits) is on. When half of what two seconds allow is used up,
-    /// responses to the subnets (/24, /56) that received most in the last minute get shorter and then fail,
-    /// verified subnets included; sources that query little are still answered. Less than 2 KiB counts as 2
+    /// responses to the subnets (/24, /56) that received most in the last minute are shortened, then omitted, even to
+    /// verified subnets; sources that query little are still answered. Less than 2 KiB counts as 2
     /// KiB, [`u32::MAX`] as no limit. Default: 128 KiB.
     pub answer_bytes: u32,
     /// The time after which an announced peer expires. Default: 45 minutes, three announce intervals.
@@ -118,8 +117,8 @@ pub struct ItemConfig {
     /// refused with error 202, and their senders turn to the next node. Default: 100, under one hundredth of
     /// a processor.
     pub signature_checks: u16,
-    /// The number of queries of its source that a put with a wrong signature counts as: no honest node sends
-    /// one. Default: 25, so that two of them use up the burst of
+    /// The number of queries as which a put with an invalid signature counts against the rate of its source, because
+    /// no honest node sends one. Default: 25, so that two of them use up the burst of
     /// [`queries_per_source`](field@Config::queries_per_source), and from then on one is checked every five
     /// seconds.
     pub bad_signature_cost: u8,
@@ -155,15 +154,14 @@ impl Config {
         items: ItemConfig::DEFAULT,
     };
 
-    /// A configuration for a private network: nodes of one's own on one host, in a laboratory, or on a LAN.
+    /// A configuration for a private network: nodes on one host, in a laboratory, or on a LAN.
     ///
     /// It differs from the default in four ways. Loopback and private addresses are contacted and passed on
     /// ([`AddressPolicy::Any`]). Endpoints count as sources, not addresses and subnets
-    /// ([`source_limits`](field@Self::source_limits)), so that many nodes may share a host. Nothing is limited
-    /// in rate that a few busy nodes would run into. Ids stay as they are
-    /// ([`secure_ids`](field@Self::secure_ids)).
+    /// ([`source_limits`](field@Self::source_limits)), so that many nodes may share a host. Rates that a few busy nodes
+    /// would reach are not limited. Ids stay as they are ([`secure_ids`](field@Self::secure_ids)).
     ///
-    /// A node in the public DHT is defenceless with it.
+    /// It leaves a node in the public DHT without protection.
     ///
     /// ```
     /// use dht_proto::{AddressPolicy, Config};

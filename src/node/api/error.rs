@@ -32,7 +32,7 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// All slots of this kind are in use. [`Limit::is_passing`] tells whether a retry is likely to succeed
+    /// All slots of this kind are in use. [`Limit::is_passing`] returns whether a retry is likely to succeed
     /// soon.
     #[error("all {size} {} are in use: {}, or raise {}", .limit.slots(), .limit.advice(), .limit.setting())]
     Full {
@@ -127,19 +127,19 @@ pub enum PutError {
     /// No node answered: there is no network, or no node is known yet.
     #[error("no node answered: check the network, or wait until the node is ready")]
     NoNodes,
-    /// Nodes answered, but none gave the token that storing takes (BEP 5), or supports items.
+    /// Nodes answered, but none returned the token that storing requires (BEP 5), or none supports items.
     #[error("none of {answered} nodes that answered gave a token: try again later")]
     NoTokens {
         /// Nodes that answered.
         answered: u32,
     },
-    /// Nobody confirmed it; some nodes may have stored it all the same.
+    /// No node confirmed it; some may still have stored it.
     #[error("none of {sent} nodes that it was sent to confirmed it: try again")]
     Unconfirmed {
         /// Nodes that it was sent to.
         sent: u32,
     },
-    /// Nodes refused it, and none stored it. With 301 and 302 they hold another version without telling which (BEP
+    /// Nodes refused it, and none stored it. With 301 and 302 they hold another version without saying which (BEP
     /// 44); of other codes this is the last.
     #[error("the nodes refused it with error {0}")]
     Refused(ErrorCode),
@@ -342,7 +342,7 @@ impl From<Shortage> for PublishError {
     }
 }
 
-/// Takes the reasons over, of a lookup that queries a single node.
+/// Converts the error of a lookup that queries a single node.
 impl From<ContactError> for StartError {
     fn from(error: ContactError) -> Self {
         match error {

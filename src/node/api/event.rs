@@ -67,9 +67,9 @@ pub enum Event {
     /// A peer is reported once for each lookup, and no more are reported than
     /// [`Limits::peers_per_lookup`](field@crate::Limits::peers_per_lookup) and
     /// [`LookupOptions::max_peers`](field@crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
-    /// tells whether there were more.
+    /// says whether there were more.
     ///
-    /// Nobody listens on port 1: such peers come from old clients that announced a placeholder. They are
+    /// Peers with port 1 come from old clients that announced a placeholder, and cannot be connected to. They are
     /// reported unchanged, for the caller to filter.
     Peer {
         /// The lookup that found the peer.
@@ -237,7 +237,7 @@ pub struct PublicationInfo {
     pub target: NodeId,
     /// The sequence number; `None` for an immutable item.
     pub seq: Option<i64>,
-    /// The highest sequence number that nodes returned so far. If it is higher than `seq`, somebody with the
+    /// The highest sequence number that nodes returned so far. If it is higher than `seq`, another publisher with the
     /// same key has replaced the item, and it is no longer put.
     pub newest: Option<i64>,
     /// The republish in progress, or ended and not yet polled.

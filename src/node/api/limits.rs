@@ -9,9 +9,9 @@ const CHUNKS_PER_ITEM: usize = 8;
 
 /// Capacity of a node. All memory is reserved when the node is created and never grows.
 ///
-/// Any field may be 0: the node then works without that part. Each field has a setter of its name; those of
-/// [`lookups`](Self::lookups), [`publications`](Self::publications), [`torrents`](Self::torrents) and stored
-/// items size what depends on them as well.
+/// Any field may be 0: the node then works without that part. Each field has a setter of its name;
+/// [`lookups`](Self::lookups), [`publications`](Self::publications), [`torrents`](Self::torrents) and
+/// `stored_items` set the fields that depend on them as well.
 ///
 /// ```
 /// use dht_proto::Limits;
@@ -163,9 +163,9 @@ impl Limits {
     };
 }
 
-/// Limits in the units of a program, with all that depends on them.
+/// Limits in units of a program, which set all fields that depend on them.
 impl Limits {
-    /// Makes room for so many lookups at once, in both families: twice as many
+    /// Makes room for this number of lookups at once, in both families: twice as many
     /// [`traversals`](field@Self::traversals), and for each of these eight queries in
     /// [`inflight`](field@Self::inflight) and an item of this node's own, unless there are none at all.
     pub const fn lookups(mut self, lookups: usize) -> Self {
@@ -178,7 +178,7 @@ impl Limits {
         self
     }
 
-    /// Makes room for so many [`publications`](field@Self::publications), announces or items of any length.
+    /// Makes room for this number of [`publications`](field@Self::publications), announces or items of any length.
     ///
     /// [`ItemLimits::own`](field@ItemLimits::own) and [`own_chunks`](field@ItemLimits::own_chunks) follow, unless
     /// they are 0; there is one more item for each traversal, so that lookups find room beside publications.
@@ -189,14 +189,14 @@ impl Limits {
         self
     }
 
-    /// Makes room for so many [`publications`](field@Self::publications), which are announces.
+    /// Makes room for this number of [`publications`](field@Self::publications), which are announces.
     #[cfg(not(feature = "items"))]
     pub const fn publications(mut self, publications: usize) -> Self {
         self.publications = publications;
         self
     }
 
-    /// Makes room for the peers of so many torrents, as others announce them: for each of the
+    /// Makes room for the peers of this number of torrents, as others announce them: for each of the
     /// [`swarms`](field@Self::swarms) eight IPv4 peers and two IPv6 peers on average. One torrent may take more of
     /// them ([`Config::peers_per_swarm`](field@crate::Config::peers_per_swarm)).
     pub const fn torrents(mut self, torrents: usize) -> Self {
@@ -206,7 +206,7 @@ impl Limits {
         self
     }
 
-    /// Makes room for so many items that others put, of 512 bytes on average.
+    /// Makes room for this number of items that others put, of 512 bytes on average.
     #[cfg(feature = "items")]
     pub const fn stored_items(mut self, items: usize) -> Self {
         self.items.stored = items;

@@ -51,7 +51,7 @@ pub struct LookupReport {
     pub network_size: [Option<NetworkSize>; 2],
     /// The probability in millionths that the [`K`](crate::ids::K) closest nodes are by chance as close to the
     /// target as those that answered, in the family where it is lower. Below 1,000, one in a thousand,
-    /// somebody has probably placed nodes close to the target. `None` if it cannot be computed: too few nodes
+    /// an attacker has probably placed nodes close to the target. `None` if it cannot be computed: too few nodes
     /// answered, the size of the network is not known well enough yet, or a single node was queried.
     pub crowding: Option<u32>,
 }
@@ -60,7 +60,7 @@ pub struct LookupReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
-    /// Nodes that confirmed it; 0 if a republish was spared.
+    /// Nodes that confirmed it; 0 if a republish put nothing because enough nodes hold the item.
     pub acknowledged: u32,
     /// Nodes that it was sent to.
     pub sent: u32,
@@ -81,7 +81,7 @@ pub struct ItemReport {
     /// Whether a republish put nothing because more than eight nodes hold the item, all of the closest among them
     /// (BEP 44).
     pub is_spared: bool,
-    /// Why a put was sent to nobody, or to nobody else from some point on.
+    /// Why a put was sent to no node, or to no further nodes from some point on.
     pub(crate) obstacle: Option<PutObstacle>,
 }
 
@@ -93,12 +93,12 @@ impl ItemReport {
 impl LookupReport {
     /// Returns where the announce or the put is stored, once it has ended; before, how far it has come.
     ///
-    /// A republish that was spared, because enough nodes hold the item already, counts as stored.
+    /// A republish that put nothing because enough nodes hold the item counts as stored.
     ///
     /// # Errors
     ///
     /// [`PutError`] if it is stored nowhere, and if other nodes hold another version of the item: readers find that
-    /// one, whoever has stored this one before it was known.
+    /// one, even if some nodes stored this one before it was known.
     pub const fn stored(&self) -> Result<Stored, PutError> {
         if !self.kind.stores() {
             return Err(PutError::WrongKind(self.kind));
@@ -152,8 +152,9 @@ impl LookupReport {
 
 /// The size of a torrent's swarm, estimated from the filters of the nodes that a scrape queried (BEP 33).
 ///
-/// It estimates how many peers announced themselves to those nodes within about the last half hour. Every
-/// node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::stats::BloomFilter::is_plausible) sets.
+/// It estimates how many peers announced themselves to those nodes within about the last half hour. Any node can
+/// report false filters, within the bounds that
+/// [`BloomFilter::is_plausible`](crate::stats::BloomFilter::is_plausible) sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SwarmSize {
@@ -175,7 +176,7 @@ pub struct Sample {
     pub id: NodeId,
     /// The round-trip time.
     pub rtt: Duration,
-    /// Whether the node supports the query. One that does not may list nodes all the same, as does one whose
+    /// Whether the node supports the query. One that does not may still list nodes, as does one whose
     /// sample was malformed.
     pub is_supported: bool,
     /// The number of infohashes returned, at most 64.
@@ -194,7 +195,7 @@ pub struct Refusals {
     /// All refusals.
     pub total: u32,
     /// Refusals with error 301: the node holds an item of another sequence number than the one to be replaced
-    /// (BEP 44). If the newest item found has another number, the put is sent to nobody, and all nodes that
+    /// (BEP 44). If the newest item found has another number, the put is sent to no node, and all nodes that
     /// returned one are counted here.
     pub cas_mismatch: u32,
     /// Refusals with error 302: the node holds an item of a higher sequence number, or of the same with

@@ -53,8 +53,8 @@ metrics! {
         /// Queries of this node that were abandoned before an answer came, because the host had slept, or the
         /// node was disabled or rebound.
         pub interrupted: u64,
-        /// Queries of this node whose failure did not count against the queried node, because nothing was
-        /// received from anyone.
+        /// Queries of this node whose failure did not count against the queried node, because nothing was received from
+        /// any node.
         pub excused: u64,
         /// Datagrams dropped, by reason.
         pub dropped: Drops,

@@ -135,7 +135,7 @@ impl<S: Storage> Node<S> {
         storage.memory().read_slots(&mut input).map_err(inconsistent)?;
         let rest = input.finalize().map_err(inconsistent)?;
         let node = Self { core, storage };
-        if rest.is_empty() && node.imbalance().is_none() {
+        if rest.is_empty() && node.violated_invariant().is_none() {
             Ok(node)
         } else {
             Err(CheckpointError::Inconsistent)

@@ -10,7 +10,7 @@ use crate::node::storage::Storage;
 impl<S: Storage> Node<S> {
     /// Returns the name of the first violated invariant: slots that are neither free nor in use, or counts
     /// that differ from what they count.
-    pub(crate) fn imbalance(&self) -> Option<&'static str> {
+    pub(crate) fn violated_invariant(&self) -> Option<&'static str> {
         let (core, view) = (&self.core, self.storage.view());
         let parts = [
             ("queries", core.inflight.is_consistent(view.queries)),

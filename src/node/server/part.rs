@@ -1,4 +1,4 @@
-//! The server as a part of a node: what every node does with a query, and what only one that has room for it.
+//! The server as an optional part: what every node does with a query, and calls to the server if there is one.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::{InfoHash, NodeId};
@@ -39,7 +39,7 @@ impl Core {
         }
     }
 
-    /// Answers a query with invalid arguments with an error under its own transaction id.
+    /// Responds to a query that has invalid arguments with an error, under the transaction id of the query.
     pub(in crate::node) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
@@ -57,7 +57,7 @@ impl Core {
         }
     }
 
-    /// Returns what answers a query, or counts it as dropped.
+    /// Returns the server, or counts the query as dropped if there is none or the node is read-only.
     fn server_for_queries(&mut self) -> Option<&'static Server> {
         let server = self.code.parts.server.as_ref().filter(|_| !self.config.read_only);
         self.stats.dropped.read_only += u64::from(server.is_none());
@@ -70,9 +70,9 @@ impl Core {
     }
 }
 
-/// What the other parts of a node need of the server, if there is one.
+/// What the rest of a node calls; without a server these do nothing.
 impl Core {
-    /// Makes the datagram of a response, unless it would amplify traffic.
+    /// Writes the datagram of a response, unless it would amplify traffic.
     pub(in crate::node) fn emit_if_server(
         &mut self,
         m: &mut Memory<'_>,
@@ -82,7 +82,7 @@ impl Core {
         (self.code.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
     }
 
-    /// Records that an address has answered, so that it is genuine.
+    /// Records that an address has answered a query, which proves that it is not forged.
     pub(in crate::node) fn note_genuine(&mut self, m: &mut Memory<'_>, from: Endpoint) {
         if let Some(server) = &self.code.parts.server {
             (server.verify)(self, m, from);
@@ -96,8 +96,8 @@ impl Core {
         }
     }
 
-    /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
-    /// there is no room.
+    /// Stores or renews an announce of this node, in the families that it is sent in; does nothing if there is no
+    /// room.
     pub(in crate::node) fn store_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
         if let Some(server) = &self.code.parts.server {
             (server.store_own)(self, m, infohash, announce);
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    /// Adds the peers stored at this node to a lookup, which are found at once.
+    /// Adds the peers stored at this node to a lookup, as its first results.
     pub(in crate::node) fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if let Some(server) = &self.code.parts.server {
             (server.add_own_peers)(self, m, ix);

@@ -20,7 +20,8 @@ use crate::store::peers::{NewPeer, Refusal};
 use crate::wire::ErrorCode;
 
 impl Core {
-    pub(in crate::node) fn mirror_peer(
+    /// Stores a peer that was announced to another node of this program, without a token.
+    pub(in crate::node) fn store_shared_peer(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
@@ -35,8 +36,9 @@ impl Core {
         self.place_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
     }
 
+    /// Stores an item that was put to another node of this program, without a token.
     #[cfg(feature = "items")]
-    pub(in crate::node) fn mirror_item(
+    pub(in crate::node) fn store_shared_item(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,

@@ -140,10 +140,10 @@ pub fn run_from(mut stage: Stage, table: Vec<Contact>, client: Client) -> Outcom
     world.run_for(pause);
     let started = world.now();
     let host = launch(world, client, table, stage.target, true);
-    world.run_until(|world| finished_at(world, host).is_some(), PATIENCE);
+    world.run_until(|world| finished_at(world, host).is_some(), TIME_LIMIT);
     let done = finished_at(world, host).map(|at| at - started);
     stage.measure(host, started, done)
 }
 
 /// Longer than any lookup that ends.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIME_LIMIT: Duration = Duration::from_secs(600);

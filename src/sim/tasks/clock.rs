@@ -1,4 +1,4 @@
-//! The clock of a task, by which it sleeps.
+//! The clock of a task, and the timers by which it sleeps.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -21,7 +21,7 @@ pub struct SimClock(Arc<Mutex<Timers>>);
 #[derive(Default)]
 struct Timers {
     now: Instant,
-    /// Who sleeps, by the time of waking and in the order in which they went to sleep.
+    /// The wakers of tasks that sleep, by the time of waking and in the order in which they fell asleep.
     sleeping: BTreeMap<(Instant, u64), Waker>,
     next: u64,
 }
@@ -31,22 +31,22 @@ impl SimClock {
         Self(Arc::new(Mutex::new(Timers { now, ..Timers::default() })))
     }
 
-    /// The time of the host's clock. A node calls it the same.
+    /// Returns the time of the host's clock, which is also that of its node.
     pub fn now(&self) -> Instant {
         self.timers().now
     }
 
-    /// Waits, as a task, for so long.
+    /// Waits for this long.
     pub fn sleep(&self, time: Duration) -> Sleep {
         self.sleep_until(self.now() + time)
     }
 
-    /// Waits, as a task, until this time; not at all if it has passed.
+    /// Waits until this time; not at all if it has passed.
     pub fn sleep_until(&self, at: Instant) -> Sleep {
         Sleep { clock: self.clone(), at, place: None }
     }
 
-    /// Awaits a future, at most for `limit`; `None` if it is not ready by then, and is dropped.
+    /// Awaits a future, at most for `limit`; `None` if it is not ready by then. The future is dropped in either case.
     pub async fn timeout<F: IntoFuture>(&self, limit: Duration, future: F) -> Option<F::Output> {
         let mut sleep = self.sleep(limit);
         let mut future = pin!(future.into_future());
@@ -57,7 +57,7 @@ impl SimClock {
         .await
     }
 
-    /// Sets the time, and wakes whoever has slept until then.
+    /// Sets the time, and wakes the tasks whose sleep is over.
     pub(super) fn advance(&self, now: Instant) {
         let mut timers = self.timers();
         timers.now = now;
@@ -69,7 +69,7 @@ impl SimClock {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// When the first of those who sleep is due.
+    /// Returns when the first sleep is over.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         self.timers().sleeping.first_key_value().map(|((at, _), _)| *at)
     }
@@ -85,14 +85,13 @@ impl fmt::Debug for SimClock {
     }
 }
 
-/// A wait by a [`SimClock`]. It is over at once in the turn in which its time has come, and never if its host has
-/// left.
+/// A wait by a [`SimClock`], which is over as soon as the time has come. It never ends if the host has left.
 #[derive(Debug)]
-#[must_use = "a wait that is not awaited is none"]
+#[must_use = "a sleep does nothing unless it is awaited"]
 pub struct Sleep {
     clock: SimClock,
     at: Instant,
-    /// Its place among those who sleep until the same time.
+    /// The place among the sleeps until the same time.
     place: Option<u64>,
 }
 

@@ -14,7 +14,7 @@ use crate::lookup::LookupOptions;
 use crate::net::DhtHandle;
 use crate::net::simulated::SimulatedLoop;
 use crate::node::Node;
-use crate::sim::hosted::{Hosted, Note, Send};
+use crate::sim::hosted::{EventFn, Hosted, SendFn};
 use crate::sim::hosts::HostId;
 
 /// A task as a world runs it.
@@ -22,7 +22,7 @@ pub(in crate::sim) type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A node behind a handle, and its task.
 pub(in crate::sim) struct TaskHost {
-    /// Until it has ended. Dropped before the node.
+    /// `None` once it has ended. Dropped before the node.
     task: Option<TaskFuture>,
     task_waker: Arc<HostWaker>,
     /// Wakes the engine.
@@ -76,10 +76,10 @@ impl Hosted for TaskHost {
         self.node.handle_resume(now, slept);
     }
 
-    fn drain(&mut self, now: Instant, _: &mut [u8], send: Send<'_>, note: Note<'_>) {
+    fn drain(&mut self, now: Instant, _: &mut [u8], send: SendFn<'_>, on_event: EventFn<'_>) {
         let Self { task, task_waker, waker, clock, node } = self;
         clock.advance(now);
-        node.turn(now, send, note, || {
+        node.turn(now, send, on_event, || {
             waker.take();
             if !task_waker.take() {
                 return false;

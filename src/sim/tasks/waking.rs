@@ -1,4 +1,4 @@
-//! Which hosts have been woken, in the order in which they were.
+//! The hosts that have been woken, in order.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -6,14 +6,14 @@ use alloc::task::Wake;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Hosts that have been woken and not been drained since.
+/// The hosts that have been woken and not been drained since, in the order in which they were woken.
 ///
-/// Wakers may be on other threads, so there is a lock; in a world whose wakers are not, the order is always the same.
+/// Wakers may be on other threads, hence the lock; if none is, the order follows from the seed.
 #[derive(Clone, Default)]
 pub(in crate::sim) struct WokenHosts(Arc<Mutex<VecDeque<u32>>>);
 
 impl WokenHosts {
-    /// The host that was woken first.
+    /// Removes and returns the host that was woken first.
     pub(in crate::sim) fn next(&self) -> Option<u32> {
         self.lock().pop_front()
     }
@@ -57,12 +57,12 @@ impl Wake for HostWaker {
     }
 }
 
-/// Wakes whoever runs a world for a future of its own.
+/// The waker of a future that a world runs until it is ready.
 #[derive(Default)]
 pub(in crate::sim) struct Flag(AtomicBool);
 
 impl Flag {
-    /// Creates one that is raised.
+    /// Creates a flag that is raised.
     pub(in crate::sim) fn raised() -> Arc<Self> {
         Arc::new(Self(AtomicBool::new(true)))
     }

@@ -150,12 +150,12 @@ impl Transport {
         self.captures.add_all();
     }
 
-    /// What a host sent and received since it is captured.
+    /// Returns what a captured host sent and received so far.
     pub(super) fn captured(&self, host: u32) -> &[Captured] {
         self.captures.get(host)
     }
 
-    /// What a host sent and got since it is captured, which is then kept no longer.
+    /// Removes and returns what a captured host sent and received so far.
     pub(super) fn take_captured(&mut self, host: u32) -> Vec<Captured> {
         self.captures.take(host)
     }

@@ -28,7 +28,7 @@ impl Nat {
 /// Mapping and filtering behaviour of a NAT, from the most to the least permissive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NatKind {
-    /// One outside port for each host, open to everybody.
+    /// One outside port for each host, open to any sender.
     FullCone,
     /// One outside port for each host, open to addresses it recently sent to, from any port.
     AddressRestricted,
@@ -185,7 +185,7 @@ impl NatDevice {
         self.sessions.binary_search_by(|session| (session.host, session.remote).cmp(&(host, remote)))
     }
 
-    /// Assigns ports in sequence: there are never so many sessions that they collide.
+    /// Assigns ports in sequence, which do not collide with those of sessions that are still open.
     const fn fresh_port(&mut self) -> u16 {
         self.next_port = if self.next_port == u16::MAX { 1024 } else { self.next_port + 1 };
         self.next_port

@@ -13,7 +13,7 @@ use crate::base::time::Instant;
 use crate::node::Node;
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Event;
-use crate::sim::hosts::{Host, HostId, Hosting, Occupant, Presence};
+use crate::sim::hosts::{Host, HostId, HostedFactory, Occupant, Presence};
 use crate::sim::program::Program;
 use crate::sim::schedule::SimEvent;
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
@@ -23,7 +23,7 @@ use crate::sim::transport::{Network, Transport};
 /// Start time of a world, late enough that clocks may be set back.
 const START: Instant = Instant::from_micros(1_000_000_000);
 
-/// Datagrams of one node, or calls of its program, at one instant from which on it counts as a livelock.
+/// Datagrams of one node, or calls of its program, at one instant after which a livelock is assumed.
 const MAX_AT_ONCE: u32 = 100_000;
 
 /// Hosts and the network between them, in virtual time.
@@ -35,17 +35,17 @@ const MAX_AT_ONCE: u32 = 100_000;
 /// # Panics
 ///
 /// Running it panics, with the address of the host, if time does not advance: when a node asks to be
-/// woken in the past, or when hosts exchange datagrams for ever at one instant.
+/// woken in the past, or when hosts exchange datagrams without end at one instant.
 pub struct World {
     pub(super) now: Instant,
     pub(super) hosts: Vec<Host>,
     pub(super) transport: Transport,
     pub(super) records: LookupRecords,
     pub(super) programs: BTreeMap<HostId, Box<dyn Program>>,
-    /// What makes the program of a host that starts.
+    /// Factories of programs, by host.
     pub(super) starts: BTreeMap<HostId, Box<dyn FnMut() -> Box<dyn Program>>>,
-    /// What makes of a new node what its host runs, where that is more than the node.
-    pub(super) hosting: BTreeMap<HostId, Hosting>,
+    /// Factories of what hosts run, where that is more than a node.
+    pub(super) factories: BTreeMap<HostId, HostedFactory>,
     #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
     pub(super) woken: WokenHosts,
     /// Events of the hosts that are watched.
@@ -67,7 +67,7 @@ impl World {
             records: LookupRecords::default(),
             programs: BTreeMap::new(),
             starts: BTreeMap::new(),
-            hosting: BTreeMap::new(),
+            factories: BTreeMap::new(),
             #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
             woken: WokenHosts::default(),
             events: BTreeMap::new(),
@@ -103,7 +103,7 @@ impl World {
             let mut count = 0;
             let mut count_one = |addr| {
                 count += 1;
-                assert!(count < MAX_AT_ONCE, "no rest at {addr}");
+                assert!(count < MAX_AT_ONCE, "livelock at {addr}");
             };
             loop {
                 let mut send = |to: SocketAddr, bytes: &[u8]| {

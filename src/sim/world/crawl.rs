@@ -1,4 +1,4 @@
-//! A crawl as a program, and what it has found.
+//! A crawl as a program, and what it has found so far.
 
 use alloc::vec::Vec;
 use core::time::Duration;

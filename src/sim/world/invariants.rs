@@ -110,7 +110,7 @@ impl World {
         if let Some((what, ..)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
             return Some(Fault::OverLimit(what));
         }
-        if let Some(what) = node.imbalance() {
+        if let Some(what) = node.violated_invariant() {
             return Some(Fault::Imbalance(what));
         }
         for family in Family::ALL {

@@ -90,7 +90,7 @@ impl World {
         (at.profile, at.leave_at) = (None, Instant::NEVER);
         self.records.abandon(host);
         self.starts.remove(&host);
-        self.hosting.remove(&host);
+        self.factories.remove(&host);
         self.programs.remove(&host);
         self.drain(host.0);
     }
@@ -163,7 +163,7 @@ impl World {
         self.drain(host.0);
     }
 
-    /// Draws a node that is up and that anybody can reach.
+    /// Draws a node that is up and that any host can reach.
     fn draw_bootstrap_host(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
         // If few can be reached, some nodes get fewer bootstrap hosts.
         for _ in 0..64 {
@@ -195,16 +195,16 @@ impl World {
         let now = at.local(self.now);
         let node = Node::new(config, &profile.limits, seed, now);
         let addrs = at.link.endpoints.map(|endpoint| (endpoint.port() != 0).then(|| endpoint.into()));
-        let hosted = match self.hosting.get_mut(&host) {
-            Some(hosting) => hosting(node, now, addrs),
+        let hosted = match self.factories.get_mut(&host) {
+            Some(factories) => factories(node, now, addrs),
             None => Box::new(node),
         };
         at.occupant = Occupant::Node(hosted);
         (at.presence, at.link.is_cut) = (Presence::Up, false);
         self.start_program(host);
         self.begin_session(host, profile.churn);
-        // What uses the node goes on once that has its bootstrap hosts.
-        if !self.starts.contains_key(&host) && !self.hosting.contains_key(&host) {
+        // A node with a program or a task is drained only once it has its bootstrap hosts.
+        if !self.starts.contains_key(&host) && !self.factories.contains_key(&host) {
             self.drain(host.0);
         }
     }

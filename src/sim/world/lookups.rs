@@ -81,7 +81,7 @@ impl World {
     pub fn lookup(&mut self, at: HostId, lookup: Lookup) -> LookupRecord {
         let id = self.start(at, lookup).expect("a lookup starts");
         let is_done = |world: &Self| world.record(id).is_none_or(|record| record.done.is_some());
-        assert!(self.run_until(is_done, PATIENCE), "the lookup of {at:?} does not end");
+        assert!(self.run_until(is_done, TIME_LIMIT), "the lookup of {at:?} does not end");
         self.take_record(id).expect("it was not taken")
     }
 
@@ -94,4 +94,4 @@ impl World {
 }
 
 /// Longer than any lookup takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(120);

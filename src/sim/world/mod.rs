@@ -2,7 +2,7 @@
 //!
 //! A file uses only those that come before it:
 //!
-//! - `records`: how each lookup went that a world tracks
+//! - `records`: the course of each tracked lookup
 //! - `crawl`: a crawl as a program
 //! - `core`: [`World`], and how the output of a host is drained
 //! - `view`: getters and settings

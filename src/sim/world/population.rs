@@ -13,7 +13,7 @@ use crate::sim::transport::Link;
 impl World {
     /// Adds a host with a node, which joins through some of the nodes that are there.
     ///
-    /// It has an address in a /24 of its own, and one of IPv6 if the node speaks it. It knows
+    /// It has an address in a /24 of its own, and an IPv6 address if the node uses IPv6. It knows
     /// [`Profile::bootstraps`] hosts.
     pub fn add(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();

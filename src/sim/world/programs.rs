@@ -19,8 +19,8 @@ impl World {
     /// Adds a host with a node and a program that uses it.
     ///
     /// The node joins like [any other](Self::add), with the NAT and the churn of the profile. `start` makes the
-    /// program, and makes another one whenever the host starts again: what a program holds is lost with its
-    /// session, as in a process that ends. Whatever is to outlast that, `start` captures.
+    /// program, and makes another one whenever the host starts again: the state of a program is lost with its
+    /// session, as in a process that ends. State that has to survive is captured by `start`.
     pub fn add_program<P: Program>(
         &mut self,
         profile: impl Into<Arc<Profile>>,
@@ -31,7 +31,7 @@ impl World {
         self.add(profile)
     }
 
-    /// Has a program use the node of a host until that leaves, in place of an earlier one.
+    /// Runs a program on the node of a host until the host leaves, instead of an earlier program.
     ///
     /// # Panics
     ///
@@ -42,13 +42,12 @@ impl World {
         self.drain(host.0);
     }
 
-    /// The program of a host, if it is of this type; after the host has left, as it was then.
+    /// The program of a host, if it is of this type; after the host has left, in its last state.
     pub fn program<P: Program>(&self, host: HostId) -> Option<&P> {
         (&**self.programs.get(&host)? as &dyn Any).downcast_ref()
     }
 
-    /// Calls a program with its node, at the time of the host's clock, and goes on with what that wants to
-    /// be done.
+    /// Calls a program with its node, at the time of the host's clock, then sends the datagrams of the node.
     ///
     /// # Panics
     ///
@@ -80,7 +79,7 @@ impl World {
 
 /// Crawls.
 impl World {
-    /// Starts a crawl, a [program](Self::run_program) that goes on until the host leaves.
+    /// Starts a crawl, a [program](Self::run_program) that runs until the host leaves.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! How each lookup went that a world tracks.
+//! The course of each tracked lookup.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::sim::hosts::HostId;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
 
-/// Names the [`LookupRecord`] of a tracked lookup.
+/// Identifies the [`LookupRecord`] of a tracked lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub(super) u32);
 
@@ -24,7 +24,7 @@ pub struct RecordId(pub(super) u32);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LookupRecord {
-    /// The host that looks up.
+    /// The host that runs the lookup.
     pub host: HostId,
     /// The kind of lookup, and its target.
     pub lookup: Lookup,
@@ -39,7 +39,7 @@ pub struct LookupRecord {
     /// When it ended, and the node's report; `None` while it is in progress, or if the host left
     /// before its end.
     pub done: Option<(Duration, LookupReport)>,
-    /// The item that was found, of a mutable one the newest version; once the lookup has ended.
+    /// The item that was found, the newest version of a mutable one; `None` before the lookup has ended.
     #[cfg(feature = "items")]
     pub item: Option<Item>,
 }
@@ -151,7 +151,7 @@ impl LookupRecords {
 
     #[cfg_attr(
         not(feature = "items"),
-        expect(unused_variables, reason = "items are what a node is asked for")
+        expect(unused_variables, reason = "only items are read from the node")
     )]
     pub(super) fn note(&mut self, now: Instant, host: HostId, node: &Node, event: &Event) {
         match *event {

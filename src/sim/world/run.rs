@@ -50,7 +50,7 @@ impl World {
 
     pub(super) fn step_to(&mut self, end: Instant) -> bool {
         #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
-        if self.serve_woken() {
+        if self.drain_woken() {
             self.transport.counters.events += 1;
             self.events_at_once += 1;
             return true;
@@ -147,6 +147,6 @@ impl World {
     /// Panics if time does not advance.
     pub(super) fn assert_progress(&self, addr: SocketAddr) {
         let limit = MAX_EVENTS_AT_ONCE + 100 * self.hosts.len() as u64;
-        assert!(self.events_at_once < limit, "no rest at {addr}");
+        assert!(self.events_at_once < limit, "livelock at {addr}");
     }
 }

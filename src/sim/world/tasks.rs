@@ -18,13 +18,13 @@ impl World {
     /// virtual time.
     ///
     /// The node joins like [any other](Self::add), with the NAT and the churn of the profile. `start` makes the task
-    /// with a handle and the clock of its host, and makes another one whenever the host starts again: what a task
-    /// holds is lost with its session, as in a process that is killed. Whatever is to outlast that, `start` captures.
-    /// A task that has ended leaves its node running.
+    /// with a handle and the clock of its host, and makes another one whenever the host starts again: the state of a
+    /// task is lost with its session, as in a process that is killed. State that has to survive is captured by `start`.
+    /// When the task ends, the node keeps running.
     ///
-    /// A task must await what it waits for: the calls of a handle and what [`SimClock::sleep`] returns, or whatever
-    /// other tasks of the world wake it for. A call of a handle that blocks panics. Whoever waits by other means, such
-    /// as the timers of a runtime, holds the world up or is never woken.
+    /// A task must await the calls of its handle, the result of [`SimClock::sleep`], or a waker that other tasks of the
+    /// world call. A call of a handle that blocks panics. A task that waits by other means, such as the timers of a
+    /// runtime, blocks the world or is never woken.
     pub fn add_task<F: Future<Output = ()> + 'static>(
         &mut self,
         profile: impl Into<Arc<Profile>>,
@@ -32,7 +32,7 @@ impl World {
     ) -> HostId {
         let (profile, host) = (profile.into(), HostId(self.hosts.len() as u32));
         let (options, woken) = (profile.config.lookup, self.woken.clone());
-        self.hosting.insert(
+        self.factories.insert(
             host,
             Box::new(move |node, now, addrs| {
                 let task = |dht, clock| -> TaskFuture { Box::pin(start(dht, clock)) };
@@ -47,12 +47,12 @@ impl World {
         self.add_task(profile, |_, _| async {})
     }
 
-    /// The handle to the node of a host; `None` if that is none of [`add_task`](Self::add_task) and
-    /// [`add_dht`](Self::add_dht), or is gone.
+    /// Returns the handle to the node of a host; `None` if it was added by other methods than
+    /// [`add_task`](Self::add_task) and [`add_dht`](Self::add_dht), or has left.
     ///
-    /// Calls wake the node, and are done as the world runs on. Await them by [`block_on`](Self::block_on), not by
-    /// methods that block: the world stands still meanwhile. A host that has left closes its handles
-    /// ([`CallError::Closed`](net::CallError::Closed)); one that starts again has a new one.
+    /// Calls wake the node, and are executed as the world runs on. Await them with [`block_on`](Self::block_on);
+    /// methods that block would wait forever, because the world stands still meanwhile. When a host leaves, its handles
+    /// are closed ([`CallError::Closed`](net::CallError::Closed)); when it starts again, it has a new one.
     pub fn dht(&self, host: HostId) -> Option<DhtHandle> {
         match &self.hosts[host.index()].occupant {
             Occupant::Node(hosted) => {
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// Runs the world until a future is ready; `None` if that is not so within `limit`, and the future is dropped.
+    /// Runs the world until a future is ready; `None`, with the future dropped, if it is not within `limit`.
     ///
     /// # Panics
     ///
@@ -86,11 +86,11 @@ impl World {
         }
     }
 
-    /// Goes on with the host that was woken first, if any was.
-    pub(super) fn serve_woken(&mut self) -> bool {
+    /// Drains the host that was woken first, and returns whether there was one.
+    pub(super) fn drain_woken(&mut self) -> bool {
         let Some(index) = self.woken.next() else { return false };
         let host = &self.hosts[index as usize];
-        // Others are drained when they return, or have forgotten it.
+        // A host that is asleep is drained when it returns; one that has left has nothing to drain.
         let is_up = matches!(host.presence, Presence::Up | Presence::Offline);
         if let Occupant::Node(hosted) = &host.occupant
             && is_up

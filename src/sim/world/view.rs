@@ -76,7 +76,7 @@ impl World {
 
     /// Records the events of a host from now on, for [`events`](Self::events).
     ///
-    /// Of a node behind a handle those that no caller of the handle waits for.
+    /// For a node behind a handle, only events that no call waits for are recorded.
     pub fn watch(&mut self, host: HostId) {
         self.hosts[host.index()].is_watched = true;
     }

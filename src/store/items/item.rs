@@ -60,7 +60,7 @@ impl Item {
         Self::immutable(&bencoded(bytes)?)
     }
 
-    /// Creates an immutable item of a bencoded value, stored under the hash of that.
+    /// Creates an immutable item from a bencoded value, stored under the SHA-1 hash of the value.
     ///
     /// # Errors
     ///
@@ -80,9 +80,9 @@ impl Item {
         Self::sign(secret, salt, seq, &bencoded(bytes)?)
     }
 
-    /// Creates and signs a mutable item of a bencoded value, stored under a key and a salt.
+    /// Creates and signs a mutable item from a bencoded value, stored under a key and a salt.
     ///
-    /// It replaces one with a lower `seq`, which must not be negative.
+    /// The item replaces versions with a lower `seq`, which must not be negative.
     ///
     /// # Errors
     ///
@@ -133,10 +133,10 @@ impl Item {
         Self { target, value, signed }
     }
 
-    /// Returns the sequence number for the version after `newest`, which is usually
+    /// Returns the sequence number that follows `newest`, which is usually
     /// [`ItemReport::seq`](crate::items::ItemReport::seq).
     ///
-    /// It is one more, or 1 if none was found, as in other clients. `None` after the last sequence number.
+    /// The first version is 1, as in other clients. `None` if `newest` is [`i64::MAX`].
     pub const fn next_seq(newest: Option<i64>) -> Option<i64> {
         match newest {
             Some(newest) => newest.checked_add(1),
@@ -144,7 +144,7 @@ impl Item {
         }
     }
 
-    /// Returns the target it is stored at.
+    /// Returns the target at which the item is stored.
     pub const fn target(&self) -> NodeId {
         self.target
     }
@@ -154,25 +154,25 @@ impl Item {
         &self.value
     }
 
-    /// Returns the bytes of the value, if it is a byte string, as [`string`](Self::string) and
-    /// [`sign_string`](Self::sign_string) make it.
+    /// Returns the bytes of the value if it is a byte string, such as [`string`](Self::string) and
+    /// [`sign_string`](Self::sign_string) create.
     pub fn as_string(&self) -> Option<&[u8]> {
         let colon = self.value.iter().position(|byte| *byte == b':')?;
         self.value.first().filter(|first| first.is_ascii_digit())?;
         self.value.get(colon + 1..)
     }
 
-    /// Whether a newer version can replace it.
+    /// Whether the item is mutable: signed, and replaceable by a newer version.
     pub const fn is_mutable(&self) -> bool {
         self.signed.is_some()
     }
 
-    /// Returns the key that signed it; `None` if it is immutable.
+    /// Returns the key that signed the item; `None` if it is immutable.
     pub fn key(&self) -> Option<PublicKey> {
         self.signed.map(|signed| signed.key)
     }
 
-    /// Returns the salt, [`Salt::NONE`] if there is none.
+    /// Returns the salt; [`Salt::NONE`] if there is none, or the item is immutable.
     pub fn salt(&self) -> Salt {
         self.signed.map_or(Salt::NONE, |signed| signed.salt)
     }
@@ -191,7 +191,7 @@ impl Item {
         self.signed.as_ref()
     }
 
-    /// Returns the arguments of the `put` that stores it.
+    /// Returns the arguments of a `put` of this item.
     pub(crate) fn put(&self, cas: Option<i64>, seq: Option<i64>) -> PutItem<'_> {
         let value = &self.value;
         match &self.signed {

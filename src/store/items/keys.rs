@@ -55,8 +55,7 @@ impl PublicKey {
 
     /// Whether this key signed these parts.
     ///
-    /// Keys and signatures that would match many messages are rejected, which the specification of Ed25519 leaves
-    /// open.
+    /// Keys and signatures that would match many messages are rejected; the specification of Ed25519 leaves that open.
     pub(crate) fn verify(
         &self,
         salt: &[u8],
@@ -104,8 +103,8 @@ pub struct SecretKey(SigningKey);
 impl SecretKey {
     /// Creates a key from the 32-byte seed of RFC 8032, which must be unpredictable.
     ///
-    /// The 64 bytes that some clients keep are a hash of the seed, from which it cannot be recovered: let those
-    /// clients sign.
+    /// Some clients keep a hash of the seed instead, 64 bytes, from which the seed cannot be recovered: sign with those
+    /// clients, and pass the signature to [`Item::signed`](crate::items::Item::signed).
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
         Self(SigningKey::from_bytes(bytes))
     }
@@ -115,7 +114,7 @@ impl SecretKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Another copy, for whoever signs later.
+    /// Copies the key, for a later signature.
     #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
     pub(crate) fn duplicate(&self) -> Self {
         Self(self.0.clone())

@@ -14,9 +14,7 @@ use crate::wire::{MAX_SALT_LEN, Reader};
 /// The bytes of a written value before the infohash.
 const HEAD: &[u8; 8] = b"d2:ih20:";
 
-/// A value that points to a torrent: a dictionary with its infohash as `ih`.
-///
-/// Others may add entries of their own to the dictionary.
+/// A value that points to a torrent: a dictionary with its infohash as `ih`, which may have other entries.
 ///
 /// Nodes based on the `mainline` crate store only byte strings, and therefore no pointers: expect fewer copies.
 ///
@@ -35,7 +33,7 @@ pub struct TorrentPointer {
 }
 
 impl TorrentPointer {
-    /// Length of the value as written, in bytes.
+    /// The length of the value in bytes, as [`to_value`](Self::to_value) writes it.
     pub const VALUE_LEN: usize = HEAD.len() + ID_LEN + 1;
 
     /// Creates a pointer to this torrent.
@@ -45,7 +43,7 @@ impl TorrentPointer {
 
     /// Reads a pointer from the [`value`](crate::items::Item::value) of an item.
     ///
-    /// `None` if the value is not a pointer; the item may be valid all the same.
+    /// `None` if the value is not a pointer; it may still be valid as an item.
     pub fn from_value(value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(value);
         let mut infohash = None;
@@ -62,7 +60,7 @@ impl TorrentPointer {
         Some(Self { infohash })
     }
 
-    /// Returns the torrent it points to.
+    /// Returns the infohash of the torrent.
     pub const fn infohash(&self) -> InfoHash {
         self.infohash
     }
@@ -78,9 +76,9 @@ impl TorrentPointer {
 
 /// A link to an updatable torrent: `magnet:?xs=urn:btpk:`, the key, and optionally `&s=` and the salt.
 ///
-/// Key and salt are hexadecimal. To follow the link, call [`Node::get_mutable`](crate::Node::get_mutable) with
-/// them from time to time, pass the item's value to [`TorrentPointer::from_value`], and the infohash to
-/// [`Node::get_peers`](crate::Node::get_peers).
+/// Key and salt are hexadecimal. To follow the link, look up the item with
+/// [`Node::get_mutable`](crate::Node::get_mutable) from time to time, pass its value to
+/// [`TorrentPointer::from_value`], and the infohash to [`Node::get_peers`](crate::Node::get_peers).
 ///
 /// ```
 /// use dht_proto::items::UpdatableTorrent;
@@ -116,8 +114,7 @@ impl fmt::Display for UpdatableTorrent {
     }
 }
 
-/// Ignores other parameters, before and after, as well as other `xs`; the colons of the URN may be
-/// percent-encoded.
+/// Parses a link. Other parameters and other `xs` are ignored; the colons of the URN may be percent-encoded.
 impl FromStr for UpdatableTorrent {
     type Err = ParseLinkError;
 

@@ -8,7 +8,7 @@ use crate::wire::MAX_SALT_LEN;
 
 /// The salt of a mutable item: up to [`MAX_SALT_LEN`] bytes that distinguish the items of one key.
 ///
-/// An empty salt means none.
+/// The empty salt means that there is none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Salt {
@@ -62,6 +62,6 @@ impl TryFrom<&[u8]> for Salt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a salt has at most {MAX_SALT_LEN} bytes, not {len}")]
 pub struct SaltTooLong {
-    /// Its length in bytes.
+    /// The length that was given, in bytes.
     pub len: usize,
 }

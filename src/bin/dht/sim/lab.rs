@@ -32,7 +32,7 @@ const PACE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_secs(180);
 
 /// The longest time of a lookup or an announce; one that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// The time in which the datagrams that are still in flight arrive.
 const TAIL: Duration = Duration::from_secs(5);
@@ -103,7 +103,7 @@ pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge
         running.push(start(&mut world, task, algorithm));
         gauge.add(1);
     }
-    let end = world.now() + PATIENCE;
+    let end = world.now() + TIME_LIMIT;
     while world.now() < end && running.iter().any(|it| it.done(&world).is_none()) {
         world.run_for(Duration::from_secs(1));
     }
@@ -296,7 +296,7 @@ impl Running {
     /// Measures by the datagrams, which every algorithm has.
     fn measure(&self, world: &World, task: &Task) -> Outcome {
         let done = self.done(world);
-        let end = self.started + done.unwrap_or(PATIENCE) + TAIL;
+        let end = self.started + done.unwrap_or(TIME_LIMIT) + TAIL;
         let trail = Trail::of(between(world.captured(self.host), self.started, end), task.infohash);
         let since = |at: Instant| at - self.started;
         Outcome {

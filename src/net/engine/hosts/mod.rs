@@ -1,8 +1,8 @@
-//! The bootstrap hosts of a node: their names are looked up until the DHT is joined, and again when it has to
-//! be joined anew; their addresses take turns where there are more than the core has places for.
+//! The bootstrap hosts of a node. Their names are resolved until the DHT is joined, and again when it has to be
+//! rejoined; their addresses take turns if there are more than the core has slots for.
 //!
-//! Look-ups block, so each has a thread of its own; when they begin and what becomes of them is decided
-//! here, without a clock.
+//! Resolving blocks, so each look-up has a thread of its own. When look-ups start and what their results cause is
+//! decided here, without a clock.
 
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
@@ -20,42 +20,42 @@ use crate::errors::ContactError;
 use crate::net::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
 use crate::{BootstrapKind, Family, Instant, Node};
 
-/// Look-ups side by side.
+/// Look-ups in parallel, apart from slow ones.
 const SIDE_BY_SIDE: usize = 8;
 
-/// The time after which a look-up that hangs gives way to others.
+/// The time after which a look-up is slow, and another may start in parallel.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// Look-ups at a time, those that hang included: nothing can end a thread in the system's resolver. While
-/// so many hang no other name is looked up.
+/// Look-ups in parallel, including slow ones: a thread in the system's resolver cannot be ended. While there are as
+/// many, no other name is resolved.
 const THREADS: usize = 32;
 
-/// Pauses after a look-up that failed: mostly there is no network yet, and then it costs nobody anything.
+/// Pauses after a look-up that failed. They are short: usually there is no network yet, and a look-up causes no load.
 const FAILED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
-/// Pauses after one that succeeded while the DHT is not joined: the answer may have been wrong, as that of a
-/// captive portal is. The first is longer than joining takes.
+/// Pauses after a look-up that succeeded while the DHT is not joined: the addresses may be wrong, like those from a
+/// captive portal. The first pause is longer than joining takes.
 const SUCCEEDED: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(60));
 
-/// Addresses of one name that are used; the usual ones have one or two.
+/// Addresses of one name that are used; most names have one or two.
 const ADDRS: usize = 32;
 
-/// How long the addresses in the core's places are asked before others have their turn.
+/// The time for which addresses stay in the slots of the core before others take their turn.
 const TURN: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// In the order in which they are looked up.
+    /// All hosts, in the order in which they are resolved.
     hosts: Vec<Host>,
-    /// In the [`Config`](crate::Config), by family.
+    /// Whether each family is on in the [`Config`](crate::Config).
     families: [bool; 2],
     resolver: Resolver,
     answers: Arc<Answers>,
-    /// Addresses that the core has, for the longest time first.
+    /// Addresses in slots of the core, the oldest first.
     placed: VecDeque<SocketAddr>,
-    /// Addresses that wait for a place.
+    /// Addresses that wait for a slot.
     waiting: VecDeque<SocketAddr>,
-    /// When others have their turn.
+    /// When the addresses take turns next.
     turn: Instant,
     /// Whether the DHT is joined in some family.
     joined: bool,
@@ -65,30 +65,30 @@ pub(crate) struct Hosts {
 
 #[derive(Debug)]
 struct Host {
-    /// As it was given.
+    /// The host as it was given.
     host: String,
     kind: BootstrapKind,
     addrs: Vec<SocketAddr>,
-    /// How a name is looked up; `None` for an address.
+    /// The state of its look-ups; `None` for an address.
     look_up: Option<LookUp>,
-    /// Whether what became of its addresses was told.
+    /// The refused address that was reported last, and the reason.
     refused: Option<(SocketAddr, BootstrapRefusal)>,
 }
 
 #[derive(Debug)]
 struct LookUp {
-    /// When it began, if it is under way.
+    /// When the look-up in progress started.
     since: Option<Instant>,
-    /// When it is due, if the DHT is not joined by then.
+    /// When the next look-up is due, if the DHT is not joined by then.
     next: Instant,
-    /// Due even so.
-    is_owed: bool,
+    /// Whether the next look-up is due even if the DHT is joined.
+    is_required: bool,
     has_failed: bool,
     failed: Backoff,
     succeeded: Backoff,
 }
 
-/// What the threads have found, by the index of the host.
+/// The results of the threads, by the index of the host.
 #[derive(Debug)]
 struct Answers {
     found: Mutex<Vec<(usize, io::Result<Vec<SocketAddr>>)>>,
@@ -97,7 +97,7 @@ struct Answers {
 }
 
 impl Hosts {
-    /// The hosts that the user has named, and routers beside them, come before the usual ones.
+    /// Creates the hosts: those that the user has set and the additional routers come before the default ones.
     pub(crate) fn new(
         (mut hosts, routers): (Vec<String>, Vec<String>),
         families: [bool; 2],
@@ -127,7 +127,7 @@ impl Hosts {
         }
     }
 
-    /// Takes the addresses that need no look-up, and begins with the others.
+    /// Uses the addresses that need no look-up, and starts to resolve the names.
     pub(crate) fn start(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(NetEvent)) {
         for index in 0..self.hosts.len() {
             let Some(host) = self.hosts.get(index).filter(|host| host.look_up.is_none()) else { continue };
@@ -136,15 +136,15 @@ impl Hosts {
             }
             self.use_addrs(index, node, now, &mut publish);
         }
-        self.tend(node, now, publish);
+        self.poll(node, now, publish);
     }
 
-    /// Takes what was found, begins the look-ups that are due, and has the addresses take turns.
-    pub(crate) fn tend(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(NetEvent)) {
+    /// Takes the results of look-ups, starts those that are due, and makes the addresses take turns.
+    pub(crate) fn poll(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(NetEvent)) {
         self.note_joined(node, now);
         let found = core::mem::take(&mut *lock(&self.answers.found));
         for (index, result) in found {
-            self.take(index, result, node, now, &mut publish);
+            self.handle_result(index, result, node, now, &mut publish);
         }
         while let Some(index) = self.begin_next(now) {
             self.spawn(index);
@@ -152,13 +152,14 @@ impl Hosts {
         self.take_turns(node, now);
     }
 
-    /// When to call [`Self::tend`] next, if the waker does not say so before.
+    /// Returns when to call [`Self::poll`] next, if the waker is not called before.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.enabled {
             return None;
         }
         let turn = (!self.joined && !self.waiting.is_empty()).then_some(self.turn);
-        let next = self.look_ups().filter(|look_up| self.wants(look_up)).map(|look_up| look_up.next).min();
+        let next =
+            self.look_ups().filter(|look_up| self.is_wanted(look_up)).map(|look_up| look_up.next).min();
         let next = match next {
             Some(next) if next <= now => self.room_at(now),
             other => other,
@@ -166,36 +167,39 @@ impl Hosts {
         turn.into_iter().chain(next).min()
     }
 
-    /// The network is another one, or the host has slept: looks all names up again, if only once.
-    pub(crate) fn look_again(&mut self, now: Instant) {
+    /// Makes one look-up of each name due even if the DHT is joined, after a change of the network or a sleep.
+    pub(crate) fn resolve_again(&mut self, now: Instant) {
         for look_up in self.hosts.iter_mut().filter_map(|host| host.look_up.as_mut()) {
-            (look_up.next, look_up.is_owed) = (now, true);
+            (look_up.next, look_up.is_required) = (now, true);
             look_up.failed.reset();
             look_up.succeeded.reset();
         }
     }
 
-    /// Once the DHT has been lost the names are looked up without delay.
+    /// Updates whether the DHT is joined. Once it is lost, all names are due.
     fn note_joined(&mut self, node: &Node, now: Instant) {
         self.enabled = Family::ALL.into_iter().any(|family| node.is_enabled(family));
         let joined = Family::ALL.into_iter().any(|family| node.is_ready(family));
         if core::mem::replace(&mut self.joined, joined) && !joined {
-            self.look_again(now);
+            self.resolve_again(now);
         }
     }
 
-    /// The host to look up now, which is under way from now on.
+    /// Returns the host to resolve now, and marks its look-up as started.
     fn begin_next(&mut self, now: Instant) -> Option<usize> {
         if !self.enabled || self.room_at(now) != Some(now) {
             return None;
         }
         let wanted = self.hosts.iter().enumerate().filter_map(|(index, host)| {
-            host.look_up.as_ref().filter(|look_up| self.wants(look_up)).map(|look_up| (look_up.next, index))
+            host.look_up
+                .as_ref()
+                .filter(|look_up| self.is_wanted(look_up))
+                .map(|look_up| (look_up.next, index))
         });
-        // The one that has waited longest; at first, and on another network, the one that was named first.
+        // The one that is overdue longest; at first, and on another network, the one that was named first.
         let (_, index) = wanted.min().filter(|(next, _)| *next <= now)?;
         let look_up = self.hosts.get_mut(index)?.look_up.as_mut()?;
-        (look_up.since, look_up.is_owed) = (Some(now), false);
+        (look_up.since, look_up.is_required) = (Some(now), false);
         Some(index)
     }
 
@@ -203,18 +207,18 @@ impl Hosts {
         self.hosts.iter().filter_map(|host| host.look_up.as_ref())
     }
 
-    fn wants(&self, look_up: &LookUp) -> bool {
-        look_up.since.is_none() && (look_up.is_owed || !self.joined)
+    fn is_wanted(&self, look_up: &LookUp) -> bool {
+        look_up.since.is_none() && (look_up.is_required || !self.joined)
     }
 
-    /// When another look-up may begin, as far as is known.
+    /// Returns when another look-up may start, as far as is known.
     fn room_at(&self, now: Instant) -> Option<Instant> {
         let since = || self.look_ups().filter_map(|look_up| look_up.since);
-        let lively = || since().map(|since| since + SLOW).filter(|slow| *slow > now);
-        match (since().count() < THREADS, lively().count() < SIDE_BY_SIDE) {
+        let recent = || since().map(|since| since + SLOW).filter(|slow| *slow > now);
+        match (since().count() < THREADS, recent().count() < SIDE_BY_SIDE) {
             (false, _) => None,
             (true, true) => Some(now),
-            (true, false) => lively().min(),
+            (true, false) => recent().min(),
         }
     }
 
@@ -222,7 +226,7 @@ impl Hosts {
         let Some(host) = self.hosts.get(index).map(|host| host.host.clone()) else { return };
         let resolver = self.resolver.clone();
         let answer = Answer { index, answers: Arc::clone(&self.answers), result: None };
-        // If there is no thread, or the resolver panics, the answer is dropped as it is.
+        // If no thread can be started, or the resolver panics, the answer is dropped without a result.
         let thread = thread::Builder::new().name("dht-resolve".to_string());
         let _ = thread.spawn(move || {
             let mut answer = answer;
@@ -230,7 +234,7 @@ impl Hosts {
         });
     }
 
-    fn take(
+    fn handle_result(
         &mut self,
         index: usize,
         result: io::Result<Vec<SocketAddr>>,
@@ -266,7 +270,8 @@ impl Hosts {
         }
     }
 
-    /// Gives the core the addresses of a host, as far as it has places, and tells if it may ask none of them.
+    /// Adds the addresses of a host to the core, as far as it has slots, and reports a host with none that may be
+    /// contacted.
     fn use_addrs(&mut self, index: usize, node: &mut Node, now: Instant, publish: &mut impl FnMut(NetEvent)) {
         let Some(host) = self.hosts.get(index) else { return };
         let (mut is_usable, mut refused) = (false, None);
@@ -302,7 +307,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Whoever has the address of a router is one.
+    /// Returns the kind of an address: a router if any router has it.
     fn kind_of(&self, addr: SocketAddr) -> BootstrapKind {
         let is_router = |host: &Host| host.kind == BootstrapKind::Router && host.addrs.contains(&addr);
         if self.hosts.iter().any(is_router) { BootstrapKind::Router } else { BootstrapKind::Node }
@@ -315,19 +320,19 @@ impl Hosts {
         self.waiting.push_back(addr);
     }
 
-    /// Nobody has this address any more, unless another host has.
+    /// Removes an address that no host has any more.
     fn forget(&mut self, addr: SocketAddr, node: &mut Node) {
         if self.hosts.iter().any(|host| host.addrs.contains(&addr)) {
             return;
         }
         self.waiting.retain(|waiting| *waiting != addr);
-        // One that stands in the table stays in its place.
+        // One that is in the routing table keeps its slot.
         if self.placed.contains(&addr) && node.remove_bootstrap(addr) {
             self.placed.retain(|placed| *placed != addr);
         }
     }
 
-    /// Gives the places of addresses that have not answered to those that wait, while the DHT is not joined.
+    /// Moves addresses that have not responded from their slots to the queue, in favour of those that wait.
     fn take_turns(&mut self, node: &mut Node, now: Instant) {
         if self.waiting.is_empty() || self.joined || !self.enabled || now < self.turn {
             return;
@@ -357,7 +362,7 @@ impl Host {
         let look_up = addrs.is_none().then_some(LookUp {
             since: None,
             next: Instant::ZERO,
-            is_owed: true,
+            is_required: true,
             has_failed: false,
             failed: FAILED,
             succeeded: SUCCEEDED,
@@ -366,7 +371,7 @@ impl Host {
     }
 }
 
-/// Reports to the loop, by its drop, what was found.
+/// The result of a look-up, reported to the loop when it is dropped.
 struct Answer {
     index: usize,
     answers: Arc<Answers>,

@@ -43,9 +43,9 @@ impl Stage {
         stage
     }
 
-    fn tend(&mut self) {
+    fn poll(&mut self) {
         let Self { node, hosts, now, notices, .. } = self;
-        hosts.tend(node, *now, |notice| notices.push(notice));
+        hosts.poll(node, *now, |notice| notices.push(notice));
     }
 
     /// Lets so many threads end.
@@ -53,7 +53,7 @@ impl Stage {
         for _ in 0..count {
             self.woken.recv_timeout(Duration::from_secs(30)).expect("a look-up ends");
         }
-        self.tend();
+        self.poll();
     }
 
     /// Goes to the time at which something is due, and returns how long that was.
@@ -61,7 +61,7 @@ impl Stage {
         let due = self.hosts.due(self.now).expect("something is due");
         let passed = due - self.now;
         self.now = due;
-        self.tend();
+        self.poll();
         passed
     }
 
@@ -77,7 +77,7 @@ impl Stage {
             let Some(due) = due.filter(|due| *due <= until) else { break };
             self.now = self.now.max(due);
             self.node.handle_timeout(self.now);
-            self.tend();
+            self.poll();
         }
         asked
     }
@@ -162,12 +162,12 @@ fn once_the_dht_is_joined_names_are_looked_up_only_on_another_network() {
     stage.answers(1);
     stage.hosts.joined = true;
     assert_eq!(stage.hosts.due(stage.now), None);
-    stage.hosts.look_again(stage.now);
+    stage.hosts.resolve_again(stage.now);
     assert_eq!(stage.hosts.due(stage.now), Some(stage.now));
     // The node is not joined, as it turns out: that is as good as another network.
     stage.hosts.joined = true;
     stage.now = stage.now + secs(1);
-    stage.tend();
+    stage.poll();
     assert_eq!(stage.under_way(), ["a:1"]);
     stage.answers(1);
     assert_eq!(stage.pass(), secs(10), "with the first pause again");
