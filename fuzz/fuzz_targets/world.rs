@@ -11,7 +11,7 @@ mod world;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let transcript = world::run(bytes);
     // Not every time: it takes many times as long.
-    if bytes.len() % 32 == 0 {
+    if bytes.len() % 64 == 0 {
         let continued = world::run_with(bytes, continued::continue_node);
         assert_eq!(continued, transcript, "stopping and continuing nodes does not change the transcript");
     }

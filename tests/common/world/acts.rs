@@ -73,6 +73,7 @@ impl Scenario {
         let at = usize::from(at) % self.nodes.len();
         let host = self.awake(at)?;
         self.look();
+        self.nodes[at].is_changed = true;
         Some((at, self.world.with_node(host, act)))
     }
 
@@ -151,6 +152,7 @@ impl Scenario {
     fn cancel(&mut self, script: &mut Script<'_>) {
         let (at, is_lookup, which) = (script.below(self.nodes.len()), script.flag(), script.byte().into());
         let Some(host) = self.awake(at) else { return };
+        self.nodes[at].is_changed = true;
         let Some(witness) = &mut self.nodes[at].witness else { return };
         if is_lookup {
             let Some((lookup, is_open)) = witness.lookup(which) else { return };
@@ -280,6 +282,7 @@ impl Scenario {
         let at = usize::from(at) % self.nodes.len();
         let Some(host) = self.awake(at) else { return };
         self.look();
+        self.nodes[at].is_changed = true;
         let (family, is_on) = (script.family(), !what.is_multiple_of(4));
         match what & 0x0c {
             0x00 => self.world.with_node(host, |node, now| node.set_read_only(now, !is_on)),
@@ -307,7 +310,15 @@ impl Scenario {
         let config = profile.config.clone();
         let host = hosts::place(&mut self.world, profile, script);
         self.world.watch(host);
-        self.nodes.push(Watched { host, config, clock: 0, checked: 0, is_asleep: false, witness: None });
+        self.nodes.push(Watched {
+            host,
+            config,
+            clock: 0,
+            checked: 0,
+            is_asleep: false,
+            is_changed: true,
+            witness: None,
+        });
         self.look();
         // Most have a contact; with private addresses they would not learn of any.
         for kind in [BootstrapKind::Router, BootstrapKind::Node] {

@@ -82,6 +82,9 @@ fn limits(size: u8) -> Limits {
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
     (limits.sources, limits.reputations) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (3 * scale, 4 * scale, 2 * scale);
+    // What a scenario cannot fill is small, or most of the time would go into memory that is never used.
+    (limits.tokens_per_lookup, limits.publications) = (2 * scale, scale);
+    (limits.samples, limits.scrapes, limits.samplings) = (7 * scale, scale.div_ceil(2), scale.div_ceil(2));
     #[cfg(feature = "items")]
     {
         (limits.items.stored, limits.items.chunks) = (2 * scale, 5 * scale);
