@@ -102,7 +102,7 @@ pub(crate) fn net_event(notice: &NetEvent) {
             );
         }
         NetEvent::BootstrapRefused { host, addr, reason, .. } => {
-            event!(WARN, "may not ask a bootstrap host", host = host, addr = addr, reason = reason);
+            event!(WARN, "a bootstrap host may not be contacted", host = host, addr = addr, reason = reason);
         }
         NetEvent::Restored { nodes, skipped, announces, items } => {
             event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces, items = items);

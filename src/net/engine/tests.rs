@@ -82,7 +82,7 @@ fn taken(events: &FeedReader<NetEvent, ()>) -> Vec<NetEvent> {
     core::iter::from_fn(|| events.with(Feed::next_item)?.ok()).collect()
 }
 
-/// Another node, which does as it is told.
+/// Another node, which responds as the test sets.
 pub(crate) fn other() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -131,8 +131,8 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     let counted = engine.shared.counters.read();
     assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));
     drop(engine);
-    let told = taken(&events).into_iter().filter(|event| matches!(event, NetEvent::Unsent { .. }));
-    assert_eq!(told.count(), 1);
+    let reported = taken(&events).into_iter().filter(|event| matches!(event, NetEvent::Unsent { .. }));
+    assert_eq!(reported.count(), 1);
 }
 
 /// A full socket leaves some datagrams over, and more follow than one turn sends.

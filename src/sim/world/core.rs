@@ -43,7 +43,7 @@ pub struct World {
     pub(super) records: LookupRecords,
     pub(super) programs: BTreeMap<HostId, Box<dyn Program>>,
     /// Factories of programs, by host.
-    pub(super) starts: BTreeMap<HostId, Box<dyn FnMut() -> Box<dyn Program>>>,
+    pub(super) program_factories: BTreeMap<HostId, Box<dyn FnMut() -> Box<dyn Program>>>,
     /// Factories of what hosts run, where that is more than a node.
     pub(super) factories: BTreeMap<HostId, HostedFactory>,
     #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
@@ -66,7 +66,7 @@ impl World {
             transport: Transport::new(seed, network, START),
             records: LookupRecords::default(),
             programs: BTreeMap::new(),
-            starts: BTreeMap::new(),
+            program_factories: BTreeMap::new(),
             factories: BTreeMap::new(),
             #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
             woken: WokenHosts::default(),

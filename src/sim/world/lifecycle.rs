@@ -89,7 +89,7 @@ impl World {
         (at.occupant, at.wake_at) = (Occupant::Actor(Box::new(actor)), Instant::NEVER);
         (at.profile, at.leave_at) = (None, Instant::NEVER);
         self.records.abandon(host);
-        self.starts.remove(&host);
+        self.program_factories.remove(&host);
         self.factories.remove(&host);
         self.programs.remove(&host);
         self.drain(host.0);
@@ -204,7 +204,7 @@ impl World {
         self.start_program(host);
         self.begin_session(host, profile.churn);
         // A node with a program or a task is drained only once it has its bootstrap hosts.
-        if !self.starts.contains_key(&host) && !self.factories.contains_key(&host) {
+        if !self.program_factories.contains_key(&host) && !self.factories.contains_key(&host) {
             self.drain(host.0);
         }
     }

@@ -27,7 +27,7 @@ impl World {
         mut start: impl FnMut() -> P + 'static,
     ) -> HostId {
         let host = HostId(self.hosts.len() as u32);
-        self.starts.insert(host, Box::new(move || Box::new(start())));
+        self.program_factories.insert(host, Box::new(move || Box::new(start())));
         self.add(profile)
     }
 
@@ -70,7 +70,7 @@ impl World {
 
     /// Starts the program of a host that has started.
     pub(super) fn start_program(&mut self, host: HostId) {
-        match self.starts.get_mut(&host) {
+        match self.program_factories.get_mut(&host) {
             Some(start) => drop(self.programs.insert(host, start())),
             None => drop(self.programs.remove(&host)),
         }

@@ -65,12 +65,12 @@ impl Stage {
         passed
     }
 
-    /// Goes on to a time, and returns whom the node has asked until then; nobody answers.
+    /// Advances to a time, and returns the addresses queried until then; none of them answers.
     fn run(&mut self, until: Instant) -> Vec<SocketAddr> {
-        let (mut asked, mut buffer) = (Vec::new(), [0; MAX_DATAGRAM]);
+        let (mut queried, mut buffer) = (Vec::new(), [0; MAX_DATAGRAM]);
         loop {
             while let Some(transmit) = self.node.poll_transmit(self.now, &mut buffer) {
-                asked.push(transmit.destination);
+                queried.push(transmit.destination);
             }
             while self.node.poll_event().is_some() {}
             let due = [self.node.poll_timeout(), self.hosts.due(self.now)].into_iter().flatten().min();
@@ -79,7 +79,7 @@ impl Stage {
             self.node.handle_timeout(self.now);
             self.poll();
         }
-        asked
+        queried
     }
 
     fn under_way(&self) -> Vec<&str> {
@@ -101,7 +101,7 @@ fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// Answers from a list, one after the other; the last one for ever.
+/// Answers from a list, one after the other; the last one repeatedly.
 fn script(
     answers: Vec<Result<&'static str, ()>>,
 ) -> impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync {
@@ -133,11 +133,16 @@ fn l_13_a_name_that_is_lied_about_is_looked_up_until_the_dht_is_joined() {
     assert_eq!(stage.pass(), secs(60));
     stage.answers(1);
     assert_eq!(stage.pass(), secs(60), "and no more seldom");
-    let told = |wanted: &str| {
-        let is_told = |notice: &&NetEvent| matches!(notice, NetEvent::Resolved { addrs, .. } if *addrs == [addr(wanted)]);
-        stage.notices.iter().filter(is_told).count()
+    let reported = |wanted: &str| {
+        let is_reported = |notice: &&NetEvent| matches!(notice, NetEvent::Resolved { addrs, .. } if *addrs == [addr(wanted)]);
+        stage.notices.iter().filter(is_reported).count()
     };
-    assert_eq!([told(lie), told(truth)], [2, 1], "what is no news is not told: {:?}", stage.notices);
+    assert_eq!(
+        [reported(lie), reported(truth)],
+        [2, 1],
+        "an unchanged result is not reported: {:?}",
+        stage.notices
+    );
 }
 
 #[test]
@@ -149,11 +154,11 @@ fn a_name_that_fails_is_looked_up_every_few_seconds() {
         passed.push(stage.pass().as_secs());
     }
     assert_eq!(passed, [1, 2, 4, 8, 15, 15]);
-    let told = |notice: &NetEvent| match notice {
+    let reported = |notice: &NetEvent| match notice {
         NetEvent::Unresolved { retry_in, .. } => retry_in.as_secs(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(Vec::from_iter(stage.notices.iter().map(told)), passed);
+    assert_eq!(Vec::from_iter(stage.notices.iter().map(reported)), passed);
 }
 
 #[test]
@@ -194,7 +199,7 @@ fn a_look_up_that_hangs_holds_up_nobody() {
     assert_eq!(stage.under_way().len(), hosts.len());
     stage.answers(2);
     assert_eq!(stage.placed(), [addr("60.0.0.1:1")]);
-    assert_eq!(stage.pass(), secs(10), "those that hang are not begun anew");
+    assert_eq!(stage.pass(), secs(10), "those that hang are not started again");
 }
 
 #[test]
@@ -222,7 +227,7 @@ fn look_ups_that_hang_are_bounded_and_go_on_when_they_end() {
 
 #[test]
 fn a_resolver_that_panics_has_failed() {
-    let mut stage = Stage::new(&["a:1"], 4, |_| panic!("as the test wants it"));
+    let mut stage = Stage::new(&["a:1"], 4, |_| panic!("as the test requires"));
     stage.answers(1);
     assert!(matches!(&stage.notices[..], [NetEvent::Unresolved { host, .. }] if host == "a:1"));
     assert_eq!(stage.pass(), secs(1));
@@ -260,8 +265,8 @@ fn each_of_many_addresses_is_asked_before_long() {
     let names: Vec<_> = (1..=100).map(|at| format!("60.{at}.0.1:1")).collect();
     let hosts: Vec<_> = names.iter().map(String::as_str).collect();
     let mut stage = Stage::new(&hosts, 32, script(vec![Err(())]));
-    let asked: BTreeSet<_> = stage.run(Instant::ZERO + secs(120)).into_iter().collect();
-    assert_eq!(asked.len(), 100);
+    let queried: BTreeSet<_> = stage.run(Instant::ZERO + secs(120)).into_iter().collect();
+    assert_eq!(queried.len(), 100);
 }
 
 #[test]
@@ -282,7 +287,7 @@ fn what_may_not_be_asked_is_told_once() {
         }
         _ => None,
     };
-    let told: Vec<_> = stage.notices.iter().filter_map(refused).collect();
+    let reported: Vec<_> = stage.notices.iter().filter_map(refused).collect();
     let expected = [
         ("10.0.0.9:1", "10.0.0.9:1", Policy, None),
         ("[2001:db8::1]:1", "[2001:db8::1]:1", Off, None),
@@ -291,6 +296,9 @@ fn what_may_not_be_asked_is_told_once() {
         ("a:1", "10.0.0.1:1", Policy, Some(10)),
         ("a:1", "10.0.0.1:1", Policy, Some(60)),
     ];
-    assert_eq!(told, expected.map(|(host, addr, why, secs)| (host.to_string(), addr.to_string(), why, secs)));
+    assert_eq!(
+        reported,
+        expected.map(|(host, addr, why, secs)| (host.to_string(), addr.to_string(), why, secs))
+    );
     assert_eq!(stage.placed(), [addr("60.0.0.9:1")]);
 }
