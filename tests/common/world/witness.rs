@@ -357,7 +357,7 @@ impl Witness {
         self.now - started.max(self.jumped)
     }
 
-    pub fn check_counters(&mut self, node: &Node) {
+    pub fn check_counters(&self, node: &Node) {
         let stats = node.stats();
         let heard = Traffic { datagrams: stats.datagrams_in, bytes: stats.bytes_in };
         let said = Traffic { datagrams: stats.datagrams_out, bytes: stats.bytes_out };
