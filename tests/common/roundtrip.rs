@@ -70,8 +70,11 @@ fn restore(bytes: &[u8]) {
     let mut node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
     let restored = node.restore(Instant::ZERO, &state, Duration::from_secs(60));
     let all = state.nodes().count() + state.announces().count() + state.skipped();
-    assert_eq!(restored.nodes + restored.announces + restored.skipped, all);
-    assert_eq!(node.publication_count(), restored.announces);
+    #[cfg(feature = "items")]
+    let all = all + state.items().count();
+    let publications = restored.announces + restored.items;
+    assert_eq!(restored.nodes + publications + restored.skipped, all);
+    assert_eq!(node.publication_count(), publications);
     node.handle_timeout(Instant::ZERO);
 
     let mut buf = [0; 1 << 13];

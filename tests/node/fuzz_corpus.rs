@@ -1,14 +1,27 @@
 //! Replays the corpora of the fuzz targets, so that bugs that fuzzing found do not return. The corpus of
 //! whole worlds is replayed in `random_worlds`.
 
-use crate::{corpus, roundtrip, scenario};
+#[cfg(all(feature = "checkpoint", feature = "sim"))]
+use crate::saved;
+use crate::{corpus, decoders, links, roundtrip, scenario};
 
 #[test]
 fn e_32_no_message_of_the_corpus_breaks_an_invariant() {
     for bytes in corpus::read("message") {
         roundtrip::message(&bytes);
-        roundtrip::state(&bytes);
+        decoders::message(&bytes);
     }
+}
+
+#[cfg(all(feature = "checkpoint", feature = "sim"))]
+#[test]
+fn no_saved_state_of_the_corpus_breaks_a_node_that_is_restored_from_it() {
+    corpus::read("state").iter().for_each(|bytes| saved::restore(bytes));
+}
+
+#[test]
+fn whatever_names_a_torrent_in_the_corpus_is_printed_and_parsed_back_unchanged() {
+    corpus::read("magnet").iter().for_each(|bytes| links::texts(bytes));
 }
 
 #[test]

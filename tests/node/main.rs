@@ -14,8 +14,15 @@ mod common;
 mod continued;
 #[path = "../common/corpus.rs"]
 mod corpus;
+#[path = "../common/decoders.rs"]
+mod decoders;
+#[path = "../common/links.rs"]
+mod links;
 #[path = "../common/roundtrip.rs"]
 mod roundtrip;
+#[cfg(all(feature = "checkpoint", feature = "sim"))]
+#[path = "../common/saved.rs"]
+mod saved;
 #[path = "../common/scenario/mod.rs"]
 mod scenario;
 #[path = "../common/stage.rs"]
