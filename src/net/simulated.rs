@@ -111,7 +111,7 @@ impl SimulatedLoop {
                     on_event(&mut self.engine.node, &event);
                 }
             }
-            let is_due = self.engine.deadline().is_some_and(|due| due <= now);
+            let is_due = self.engine.has_unsent() || self.engine.deadline().is_some_and(|due| due <= now);
             if !run_callers() && !is_due && !self.engine.shared.has_commands() {
                 return;
             }

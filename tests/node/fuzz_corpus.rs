@@ -1,6 +1,8 @@
 //! Replays the corpora of the fuzz targets, so that bugs that fuzzing found do not return. The corpus of
 //! whole worlds is replayed in `random_worlds`.
 
+#[cfg(all(feature = "sim", any(feature = "net", feature = "smol", feature = "tokio")))]
+use crate::handles;
 #[cfg(all(feature = "checkpoint", feature = "sim"))]
 use crate::saved;
 use crate::{corpus, decoders, links, roundtrip, scenario};
@@ -22,6 +24,17 @@ fn no_saved_state_of_the_corpus_breaks_a_node_that_is_restored_from_it() {
 #[test]
 fn whatever_names_a_torrent_in_the_corpus_is_printed_and_parsed_back_unchanged() {
     corpus::read("magnet").iter().for_each(|bytes| links::texts(bytes));
+}
+
+#[cfg(all(feature = "sim", any(feature = "net", feature = "smol", feature = "tokio")))]
+#[test]
+fn every_call_of_a_handle_ends_in_the_corpus_and_in_random_scenarios() {
+    for bytes in corpus::read("handle") {
+        handles::run(&bytes);
+    }
+    for round in 0..200 {
+        handles::run(&corpus::random(round, 2 * round as usize));
+    }
 }
 
 #[test]

@@ -16,6 +16,9 @@ mod continued;
 mod corpus;
 #[path = "../common/decoders.rs"]
 mod decoders;
+#[cfg(all(feature = "sim", any(feature = "net", feature = "smol", feature = "tokio")))]
+#[path = "../common/handles.rs"]
+mod handles;
 #[path = "../common/links.rs"]
 mod links;
 #[path = "../common/roundtrip.rs"]

@@ -545,6 +545,16 @@ impl Engine {
         self.crawls.values_mut().for_each(|crawl| crawl.advance(now, &mut self.node));
         let Self { node, shared, hosts, subscribers, .. } = self;
         hosts.poll(node, now, |notice| publish(shared, subscribers, &notice));
+        if !self.queue.is_empty() || !self.crawls.is_empty() {
+            // After a command, even a refused one, the node is due until it is polled.
+            self.fill_batch(now);
+        }
+    }
+
+    /// Whether datagrams have been written that have not left.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn has_unsent(&self) -> bool {
+        !self.send_batch.is_empty()
     }
 
     pub(crate) fn publish(&mut self, notice: NetEvent) {

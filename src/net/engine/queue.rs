@@ -118,6 +118,10 @@ impl Queue {
         call
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Returns the limits that calls wait for.
     pub(crate) fn limits(&self) -> Vec<Limit> {
         self.lines.keys().copied().collect()
