@@ -96,7 +96,7 @@ impl<'a> Root<'a> {
                     (self.flag("a.implied_port"), self.int("a.seed") == Some(1)),
                     (implied_port, seed)
                 );
-                assert_eq!(self.string("a.name").or(self.string("a.n")).is_some(), name.is_some());
+                assert_eq!(self.string("a.name").or_else(|| self.string("a.n")).is_some(), name.is_some());
                 assert!(if port == 0 { implied_port } else { self.int("a.port") == Some(port.into()) });
             }
             Method::Get { target: id, seq, want } => {
