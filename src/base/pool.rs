@@ -206,11 +206,13 @@ impl List {
         slots[ix.position()].next.some()
     }
 
-    /// Whether the number of linked slots matches the length.
+    /// Whether the number of linked slots matches the length, and no link leads out of the slice.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
+        let after = |ix: &Ix| slots.get(ix.position())?.next.some();
         // A cycle would never end.
-        self.iter(slots).take(slots.len() + 1).count() == self.len()
+        let mut linked = core::iter::successors(self.front(), after).take(slots.len() + 1);
+        linked.try_fold(0, |count, ix| (ix.position() < slots.len()).then_some(count + 1)) == Some(self.len())
     }
 
     /// Iterates over the indices from front to back.

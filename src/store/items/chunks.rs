@@ -90,13 +90,13 @@ impl Chunks {
     pub(crate) fn is_consistent(&self, chunks: &[Chunk], chains: impl Iterator<Item = (Ix, usize)>) -> bool {
         let mut used = 0;
         for (head, count) in chains {
-            if chain_len(chunks, head) != count {
+            if chain_len(chunks, head) != Some(count) {
                 return false;
             }
             used += count;
         }
         let free = chain_len(chunks, self.free);
-        used == self.used as usize && used + free == self.untouched as usize
+        used == self.used as usize && free.is_some_and(|free| used + free == self.untouched as usize)
     }
 }
 
@@ -127,8 +127,10 @@ pub(crate) fn read(chunks: &[Chunk], head: Ix, offset: usize, out: &mut [u8]) {
 
 /// Returns the number of chunks in a chain.
 #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
-pub(crate) fn chain_len(chunks: &[Chunk], head: Ix) -> usize {
-    chain(chunks, head).take(chunks.len() + 1).count()
+pub(crate) fn chain_len(chunks: &[Chunk], head: Ix) -> Option<usize> {
+    let after = |ix: &Ix| chunks.get(ix.position())?.next.some();
+    let mut chain = core::iter::successors(head.some(), after).take(chunks.len() + 1);
+    chain.try_fold(0, |len, ix| (ix.position() < chunks.len()).then_some(len + 1))
 }
 
 fn chain(chunks: &[Chunk], head: Ix) -> impl Iterator<Item = Ix> {

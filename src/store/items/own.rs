@@ -308,8 +308,9 @@ impl OwnItems {
     pub(crate) fn is_consistent(&self, items: &[OwnItem], chunks: &[Chunk]) -> bool {
         let held = || items.iter().filter(|own| own.owner != Owner::Nobody);
         let count = |own: &OwnItem| chunks::chain_len(chunks, own.chain);
-        held().all(|own| count(own) >= Chunks::needed(own.value_len.max(1).into()))
-            && self.chunks.is_consistent(chunks, held().map(|own| (own.chain, count(own))))
+        let is_long_enough = |own: &OwnItem| count(own) >= Some(Chunks::needed(own.value_len.max(1).into()));
+        held().all(is_long_enough)
+            && self.chunks.is_consistent(chunks, held().filter_map(|own| Some((own.chain, count(own)?))))
     }
 
     /// Allocates a slot with chunks for this many bytes.

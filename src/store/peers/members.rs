@@ -191,6 +191,12 @@ impl Members {
         self.chunks.len()
     }
 
+    /// Whether there are as many chunks as the peers need.
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    pub(super) fn is_consistent<const M: usize>(&self, chunks: &[Slot<Chunk<M>>]) -> bool {
+        self.chunks.is_consistent(chunks) && self.chunks() == self.count().div_ceil(CHUNK)
+    }
+
     /// Whether another peer needs another chunk.
     pub(super) const fn is_packed(&self) -> bool {
         self.count().is_multiple_of(CHUNK)

@@ -343,8 +343,21 @@ impl PeerStore {
     /// Whether every swarm, chunk and peer is counted once.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: PeerSlots<'_>) -> bool {
+        // Lists first: only then can they be walked.
+        let is_walkable = self.swarms.is_consistent(slots.swarms)
+            && self.chunks[0].is_consistent(slots.v4)
+            && self.chunks[1].is_consistent(slots.v6)
+            && self.used.is_consistent(slots.swarms)
+            && self.used.len() == self.swarms.used()
+            && self.used.iter(slots.swarms).all(|ix| {
+                let [v4, v6] = &slots.swarms[ix].members;
+                v4.is_consistent(slots.v4) && v6.is_consistent(slots.v6)
+            });
+        if !is_walkable {
+            return false;
+        }
         let (mut peers, mut chunks, mut own) = ([0; 2], [0; 2], [0; 2]);
-        for ix in self.used.iter(slots.swarms).take(slots.swarms.len()) {
+        for ix in self.used.iter(slots.swarms) {
             for (family, members) in slots.swarms[ix].members.iter().enumerate() {
                 peers[family] += members.count() as u32;
                 chunks[family] += members.chunks();
@@ -353,14 +366,7 @@ impl PeerStore {
             own[0] += v4.iter(slots.v4).filter(|peer| is_own(peer.endpoint())).count() as u32;
             own[1] += v6.iter(slots.v6).filter(|peer| is_own(peer.endpoint())).count() as u32;
         }
-        self.swarms.is_consistent(slots.swarms)
-            && self.chunks[0].is_consistent(slots.v4)
-            && self.chunks[1].is_consistent(slots.v6)
-            && self.used.is_consistent(slots.swarms)
-            && self.used.len() == self.swarms.used()
-            && peers == self.peers
-            && own == self.own
-            && chunks == [self.chunks[0].used(), self.chunks[1].used()]
+        peers == self.peers && own == self.own && chunks == [self.chunks[0].used(), self.chunks[1].used()]
     }
 
     /// Returns when [`sweep`](Self::sweep) is due; `None` while the store is empty.

@@ -188,6 +188,39 @@ fn every_truncation_and_flipped_bits_are_refused() {
     assert_eq!(refused(&snapshot[..len]), CheckpointError::NoCheckpoint);
 }
 
+/// Whoever writes a checkpoint controls the node, but not the program that restores it.
+#[test]
+fn changed_content_under_a_valid_checksum_is_refused_or_restored_without_a_panic() {
+    let mut stage = Stage::with_limits(stage::config(), &stage::limits());
+    stage.join(60);
+    for index in 0..20 {
+        let (from, infohash) = (addr(500 + index), infohash(index as u8));
+        stage.act(|node, now| node.store_peer(now, infohash, from, index % 2 == 0).unwrap());
+    }
+    stage.act(|node, now| node.start_announcing(now, infohash(1), Announce::port(6)).unwrap());
+    #[cfg(feature = "items")]
+    for index in 0..5 {
+        let item = dht_proto::items::Item::string(&[index; 300]).unwrap();
+        stage.act(|node, now| node.store_item(now, &item, addr(600)).unwrap());
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
+    }
+    stage.act(|node, now| node.scrape(now, infohash(2)).unwrap());
+    stage.run(ms(100));
+    let whole = stage.node.checkpoint();
+    const ROUNDS: u32 = 600;
+    let (mut rng, mut restored) = (Lcg(7), 0);
+    for round in 0..ROUNDS {
+        let mut changed = whole.clone();
+        for _ in 0..1 + round % 4 {
+            // Behind the version, and before the checksum.
+            let at = 60 + rng.below(whole.len() as u64 - 80) as usize;
+            changed[at] = rng.below(256) as u8;
+        }
+        restored += u32::from(Node::from_checkpoint(&sealed(changed)).is_ok());
+    }
+    assert!((1..ROUNDS).contains(&restored), "{restored}");
+}
+
 #[test]
 fn checkpoints_of_others_are_refused() {
     let whole = busy_chip().node.checkpoint();
