@@ -210,6 +210,7 @@ fn returns(response: &Response<'_>, out: &mut impl Sink) {
 }
 
 /// Writes `values`.
+#[inline]
 fn peer_list(values: Values<'_>, out: &mut impl Sink) {
     out.put(b"6:valuesl");
     match values.as_packed() {

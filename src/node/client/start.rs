@@ -534,7 +534,9 @@ impl Core {
             } else {
                 let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
                 let distance = target.distance(&id);
-                let place = usable.partition_point(|(other, _)| target.distance(&other.id) <= distance);
+                // From the back, because most nodes list the closest first.
+                let before = usable.iter().rposition(|(other, _)| target.distance(&other.id) <= distance);
+                let place = before.map_or(0, |before| before + 1);
                 let _ = usable.insert(place, (Contact { id, endpoint }, is_suspect));
             }
         }

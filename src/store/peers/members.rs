@@ -65,6 +65,7 @@ impl<const M: usize> Peer<M> {
         &self.compact
     }
 
+    #[inline]
     pub(super) fn to_stored(self) -> StoredPeer {
         StoredPeer { endpoint: self.endpoint(), seed: self.is_seed(), filter_indices: self.filter_indices() }
     }
@@ -262,6 +263,7 @@ impl Members {
         oldest.map(|(_, at)| at)
     }
 
+    #[inline]
     pub(super) fn iter<'a, const M: usize>(
         &self,
         chunks: &'a [Slot<Chunk<M>>],

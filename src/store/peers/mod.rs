@@ -274,6 +274,7 @@ impl PeerStore {
     }
 
     /// Whether any live peer of the swarm is stored.
+    #[inline]
     pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
         self.find(slots.swarms, infohash)
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
@@ -310,10 +311,10 @@ impl PeerStore {
         now: Instant,
     ) -> Option<[BloomFilter; 2]> {
         let mut filters = None;
-        for peer in self.peers_of(slots, infohash, now) {
+        self.peers_of(slots, infohash, now).for_each(|peer| {
             let [seeds, others] = filters.get_or_insert([BloomFilter::EMPTY; 2]);
             (if peer.seed { seeds } else { others }).insert_indices(peer.filter_indices);
-        }
+        });
         filters
     }
 
@@ -508,6 +509,7 @@ impl PeerStore {
         self.find(swarms, infohash).map_or(Members::EMPTY, |ix| swarms[ix].members[family])
     }
 
+    #[inline]
     fn find(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
         let head = swarms.get(self.chain_of(swarms, infohash))?.value.chain;
         core::iter::successors(head.some(), |&ix| swarms[ix].next_in_chain.some())
