@@ -4,10 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{root, sources};
-
-/// The folders with Rust code.
-const FOLDERS: [&str; 5] = ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"];
+use crate::{FOLDERS, root, sources};
 
 /// Beginnings of doc comments that cannot be understood without the item or the line before.
 const OPENINGS: [&str; 12] = [
