@@ -112,7 +112,7 @@ struct Server {
 }
 
 enum Role {
-    /// With the flag that ends it.
+    /// The echo server, and the flag that ends it.
     Echo(Arc<AtomicBool>),
     Node(Dht),
 }

@@ -672,7 +672,7 @@ impl Traversal {
 
     /// Returns the position of the candidate at an endpoint.
     ///
-    /// Of several listings there, it is the one that was queried or has responded.
+    /// Where several nodes are listed there, it is the one that was queried or has responded.
     fn position(&self, memory: &[Candidate], endpoint: Endpoint) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let at = |c: &Candidate| c.endpoint == endpoint;

@@ -100,7 +100,8 @@ install_bittorrent_dht() {
 
 # Our node in a tokio task, and those of the crates `mainline` and `librqbit-dht`.
 build_peer() {
-    peer_target=${INTEROP_TARGET:-$root/target/interop}
+    # Absolute, as some checks change directory.
+    peer_target=$(realpath -m "${INTEROP_TARGET:-$root/target/interop}")
     timeout 400 cargo build --quiet --manifest-path "$here/peer/Cargo.toml" --target-dir "$peer_target" &&
         INTEROP_PEER=$peer_target/debug/dht-proto-interop-peer && export INTEROP_PEER
 }

@@ -1,4 +1,4 @@
-//! The same seed and the same inputs give the same bytes, whatever the memory of the node.
+//! Determinism: the same seed and inputs give the same bytes, whatever the memory of the node.
 
 use dht_proto::{
     Announce, BootstrapKind, Event, Family, Fixed, Heap, Instant, Limits, Node, NodeId, Storage, fixed,

@@ -1,18 +1,15 @@
 //! Checks that no two files of the library import each other, directly or indirectly: what a file needs can
 //! be read and understood before it.
 //!
-//! Re-exporting a name with `pub use` is not an import: an import through it counts for the file that defines
-//! the name.
+//! Re-exporting a name with `pub use` is not an import, unless the file uses the name itself: an import through it
+//! counts for the file that defines the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::imports::{Import, imports};
+use crate::imports::{Import, Module, absolute, imports, module_of};
 use crate::{root, sources};
-
-/// The path of a module, without `crate`.
-type Module = Vec<String>;
 
 struct File {
     text: String,
@@ -35,42 +32,15 @@ fn files() -> BTreeMap<Module, File> {
     let modules: BTreeSet<Module> = files.keys().cloned().collect();
     for (module, file) in &mut files {
         let exports = file.imports.iter().filter(|import| import.is_export);
-        let named = exports.filter_map(|import| absolute(&modules, module, &import.path));
-        file.exports = named.map(|path| (path.last().unwrap().clone(), path)).collect();
+        let named = exports
+            .filter_map(|import| Some((import.name.clone(), absolute(&modules, module, &import.path)?)));
+        file.exports = named.collect();
     }
     files
 }
 
-fn module_of(path: &Path) -> Module {
-    let mut module: Module = path.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-    let name = module.pop().unwrap();
-    match name.trim_end_matches(".rs") {
-        "mod" | "lib" => {}
-        name => module.push(name.to_owned()),
-    }
-    module
-}
-
-/// Returns a path as seen from the root; `None` for that of another crate.
-fn absolute(modules: &BTreeSet<Module>, module: &Module, path: &[String]) -> Option<Module> {
-    let mut base = module.clone();
-    let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
-        match first.as_str() {
-            "crate" => base.clear(),
-            "self" => {}
-            "super" => drop(base.pop()?),
-            _ => break,
-        }
-        rest = behind;
-    }
-    // A path without such a beginning may lead to a child.
-    let is_own = rest.len() < path.len() || modules.contains(&[&base[..], &rest[..1]].concat());
-    is_own.then(|| [base, rest.to_vec()].concat())
-}
-
-/// Returns the module that defines what a path names.
-fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &Module) -> Option<&'a Module> {
+/// Returns the module that defines what a path in `user` names.
+fn definition<'a>(files: &'a BTreeMap<Module, File>, user: &Module, path: &Module) -> Option<&'a Module> {
     let mut path = path.clone();
     // Names are re-exported a few times at most.
     for _ in 0..8 {
@@ -83,8 +53,11 @@ fn definition<'a>(files: &'a BTreeMap<Module, File>, path: &Module) -> Option<&'
             None if path.len() > len + 1 && file.text.contains(&format!("mod {name} {{")) => {
                 path = [module.clone(), path[len + 1..].to_vec()].concat();
             }
-            // In an inline module `super` is the file itself, which then looks like its parent.
-            Some(_) | None => return defines(&file.text, name).then_some(module),
+            // A macro makes the name, unless this only looks like a parent: in an inline module, `super` is the
+            // file itself.
+            Some(_) | None => {
+                return (defines(&file.text, name) || !user.starts_with(module)).then_some(module);
+            }
         }
     }
     None
@@ -108,9 +81,9 @@ fn defines(text: &str, name: &str) -> bool {
 fn graph(files: &BTreeMap<Module, File>) -> BTreeMap<&Module, BTreeSet<&Module>> {
     let modules: BTreeSet<Module> = files.keys().cloned().collect();
     let uses = |module: &Module, file: &File| {
-        let uses = file.imports.iter().filter(|import| !import.is_export);
+        let uses = file.imports.iter().filter(|import| import.is_used);
         let paths = uses.filter_map(|import| absolute(&modules, module, &import.path));
-        let used: Vec<Module> = paths.filter_map(|path| definition(files, &path).cloned()).collect();
+        let used: Vec<Module> = paths.filter_map(|path| definition(files, module, &path).cloned()).collect();
         used
     };
     files

@@ -2,8 +2,9 @@
 //! not return.
 
 use std::fs;
+use std::path::PathBuf;
 
-use crate::{root, sources};
+use crate::{FOLDERS, root, sources};
 
 /// Beginnings of doc comments that cannot be understood without the item or the line before.
 const OPENINGS: [&str; 12] = [
@@ -57,11 +58,19 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// Returns the pages for readers, without the glossary, which has the list, and the changelog, which has old names.
+fn pages() -> Vec<PathBuf> {
+    let guide = fs::read_dir(root().join("src/guide")).unwrap().map(|entry| entry.unwrap().path());
+    let is_page =
+        |path: &PathBuf| path.extension().is_some_and(|it| it == "md") && !path.ends_with("glossary.md");
+    let others = ["README.md", "CONTRIBUTING.md", "tests/CHECKLIST.md"].map(|path| root().join(path));
+    guide.filter(is_page).chain(others).collect()
+}
+
 #[test]
 fn the_first_line_of_every_doc_comment_stands_alone() {
-    let files = sources(&root().join("src"));
     let mut wrong = Vec::new();
-    for file in files {
+    for file in FOLDERS.into_iter().flat_map(|folder| sources(&root().join(folder))) {
         let text = fs::read_to_string(&file).unwrap();
         for (line, first) in first_lines(&text) {
             if OPENINGS.iter().any(|opening| first.starts_with(opening)) {
@@ -77,8 +86,7 @@ fn the_first_line_of_every_doc_comment_stands_alone() {
 fn retired_words_do_not_come_back() {
     let retired = retired(&fs::read_to_string(root().join("src/guide/glossary.md")).unwrap());
     assert!(retired.len() > 5, "the glossary has a list of retired words");
-    let folders = ["src", "tests", "benches", "examples"];
-    let files = folders.into_iter().flat_map(|folder| sources(&root().join(folder)));
+    let files = FOLDERS.into_iter().flat_map(|folder| sources(&root().join(folder))).chain(pages());
     let mut wrong = Vec::new();
     // This file uses some of them to test itself.
     for file in files.filter(|file| !file.ends_with("repo/language.rs")) {

@@ -1,5 +1,5 @@
 //! Checks of the repository itself: every requirement has a test, no file imports from a floor above,
-//! no files import each other, and doc comments follow the rules.
+//! no files import each other, none is too long, and doc comments follow the rules.
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
 mod checklist;
@@ -8,9 +8,13 @@ mod errors;
 mod floors;
 mod imports;
 mod language;
+mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The folders with Rust code.
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

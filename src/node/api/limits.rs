@@ -180,19 +180,14 @@ impl Limits {
 
     /// Makes room for this number of [`publications`](field@Self::publications), announces or items of any length.
     ///
-    /// [`ItemLimits::own`](field@ItemLimits::own) and [`own_chunks`](field@ItemLimits::own_chunks) follow, unless
-    /// they are 0; there is one more item for each traversal, so that lookups find room beside publications.
-    #[cfg(feature = "items")]
+    /// With the feature `items`, `ItemLimits::own` and `own_chunks` follow, unless they are 0; there is one more item
+    /// for each traversal, so that lookups find room beside publications.
     pub const fn publications(mut self, publications: usize) -> Self {
         self.publications = publications;
-        self.items = self.items.with_own(publications, self.traversals);
-        self
-    }
-
-    /// Makes room for this number of [`publications`](field@Self::publications), which are announces.
-    #[cfg(not(feature = "items"))]
-    pub const fn publications(mut self, publications: usize) -> Self {
-        self.publications = publications;
+        #[cfg(feature = "items")]
+        {
+            self.items = self.items.with_own(publications, self.traversals);
+        }
         self
     }
 
